@@ -1,0 +1,1 @@
+"""The database: the base of all tables, its configuration, its migrations, and the embedded one."""

@@ -1,0 +1,48 @@
+"""The base of every table: naming, UUIDv7 ids, aware timestamps, and rows that belong to a user."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import DateTime, ForeignKey, Integer, MetaData, Text, Uuid, func
+from sqlmodel import Field, SQLModel
+from uuid_utils.compat import uuid7
+
+# Better Auth may keep its tables in the same database: ours have a PostgreSQL schema to themselves.
+SCHEMA = "app"
+MAX_USER_ID_LENGTH = 128
+
+metadata = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    },
+)
+
+
+class Base(SQLModel):
+    """Base of all tables."""
+
+    metadata = metadata
+
+
+class Timestamps(SQLModel):
+    """When a row was made and last written, by the database's clock."""
+
+    created_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
+    updated_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
+
+
+class Owned(Timestamps, Base):
+    """A row of one user. The owner leads the key, so that a user's rows lie together and references stay inside."""
+
+    user_id: str = Field(
+        primary_key=True,
+        sa_type=Text,
+        sa_column_args=[ForeignKey("users.id", ondelete="CASCADE")],
+    )
+    id: UUID = Field(default_factory=uuid7, primary_key=True, sa_type=Uuid)
+    version: int = Field(default=1, sa_type=Integer, sa_column_kwargs={"server_default": "1"})

@@ -1,0 +1,77 @@
+"""Settings to engines: one pool, seen twice, in transactions for writes and in autocommit for reads."""
+
+from typing import Any
+from uuid import uuid4
+
+from advanced_alchemy.extensions.litestar import EngineConfig, SQLAlchemyAsyncConfig
+from sqlalchemy import event
+from sqlalchemy.exc import DisconnectionError
+
+from app.lib.database_url import ConnectionTarget, parse_database_url
+from app.lib.session import Session
+from app.lib.settings import Settings
+
+
+class Database:
+    """The connection pool of one process."""
+
+    def __init__(self, settings: Settings, url: str | None = None) -> None:
+        """`url` is the embedded database's; by default the settings name one."""
+        target = parse_database_url(url) if url else settings.connection_target
+        assert target is not None, "the embedded database is started before this"
+        self.config = alchemy_config(settings, target)
+        self.engine = self.config.get_engine()
+        # In autocommit a single SELECT needs no BEGIN and no ROLLBACK. Behind PgBouncer a statement is prepared
+        # and executed on one server connection only within a transaction.
+        self.reader = self.engine if target.pooled else self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
+
+    def session(self) -> Session:
+        """Make a session; it takes a connection only while it works."""
+        return Session(self.engine, self.reader)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.engine.dispose()
+
+
+def alchemy_config(settings: Settings, target: ConnectionTarget) -> SQLAlchemyAsyncConfig:
+    """Build advanced-alchemy's configuration: no commit hook, for a lost commit must not be answered with 201."""
+    arguments: dict[str, Any] = {"timeout": settings.database_connect_timeout, **target.arguments}
+    arguments["server_settings"] = {
+        "application_name": "todo-backend",
+        "statement_timeout": str(round(settings.database_statement_timeout * 1000)),
+        "idle_in_transaction_session_timeout": str(round(settings.database_statement_timeout * 1000)),
+        "timezone": "UTC",
+        **target.arguments.get("server_settings", {}),
+    }
+    if target.pooled:
+        arguments |= _without_prepared_statements()
+    engine = EngineConfig(
+        pool_size=settings.database_pool_size,
+        max_overflow=settings.database_pool_overflow,
+        pool_timeout=settings.database_pool_timeout,
+        pool_use_lifo=True,  # idle connections age and can be closed by the other side
+        hide_parameters=True,
+        connect_args=arguments,
+    )
+    return SQLAlchemyAsyncConfig(connection_string=target.url.render_as_string(hide_password=False), engine_config=engine)
+
+
+def _without_prepared_statements() -> dict[str, Any]:
+    """PgBouncer before 1.21 knows none; names must then differ, as its server connections are shared.
+
+    Its pooled connections take no session settings either.
+    """
+    return {
+        "statement_cache_size": 0,
+        "prepared_statement_cache_size": 0,
+        "prepared_statement_name_func": lambda: f"__asyncpg_{uuid4()}__",
+        "server_settings": {},
+    }
+
+
+def _refuse_closed(dbapi_connection: Any, *_: Any) -> None:
+    """Replace a connection that the server has closed (a restart, a suspended Neon), at no round trip."""
+    if dbapi_connection.driver_connection.is_closed():
+        raise DisconnectionError

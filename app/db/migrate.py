@@ -1,0 +1,141 @@
+"""Migrations: Alembic, driven from code, in one transaction and by one process at a time."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import Script, ScriptDirectory
+from sqlalchemy import Column, Connection, MetaData, String, Table, func, select
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.schema import CreateSchema
+
+from app.db.base import SCHEMA, metadata
+from app.db.config import Database
+from app.lib.database_errors import sqlstate
+
+VERSION_TABLE = "alembic_version"
+LOCK_TIMEOUT = "10s"
+_LOCK = 0x746F646F  # any number that all replicas share
+_UNDEFINED_TABLE = ("42P01", "3F000")
+
+_versions = Table(VERSION_TABLE, MetaData(schema=SCHEMA), Column("version_num", String(32)))
+_CURRENT = select(_versions.c.version_num)
+
+
+def alembic_config() -> Config:
+    """Configure Alembic without an ini file."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+@cache
+def scripts() -> ScriptDirectory:
+    """Read the migration files, once."""
+    return ScriptDirectory.from_config(alembic_config())
+
+
+def revisions() -> list[Script]:
+    """All migrations, the oldest first."""
+    return list(reversed(list(scripts().walk_revisions())))
+
+
+async def current_revision(database: Database) -> str | None:
+    """The migration that the database is at; None before the first. Raises `Unavailable`."""
+    try:
+        rows = await database.session().read(_CURRENT, {})
+    except ProgrammingError as error:
+        if sqlstate(error) in _UNDEFINED_TABLE:
+            return None
+        raise
+    return rows[0][0] if rows else None
+
+
+async def pending_revisions(database: Database) -> list[str]:
+    """The migrations that are not applied yet. Raises `Unavailable`."""
+    current = await current_revision(database)
+    known = [script.revision for script in revisions()]
+    return known[known.index(current) + 1 :] if current in known else known
+
+
+async def migrate(database: Database, target: str = "head") -> None:
+    """Move the database up or down to a revision; `zero` is before the first."""
+    await _alembic(database, lambda config, connection: _move(config, connection, target))
+
+
+def _move(config: Config, connection: Connection, target: str) -> None:
+    if target == "zero":
+        return command.downgrade(config, "base")
+    revision = scripts().get_revision(target)
+    known = [script.revision for script in revisions()]
+    current = MigrationContext.configure(connection, opts=_context_options()).get_current_revision()
+    if current in known and revision is not None and known.index(revision.revision) < known.index(current):
+        return command.downgrade(config, revision.revision)
+    return command.upgrade(config, target)
+
+
+async def make_migration(database: Database, message: str) -> Path | None:
+    """Write a migration for what the models have and the database has not; None if there is nothing."""
+    if not await differences(database):
+        return None
+    made: list[Any] = []
+
+    def run(config: Config, _: Connection) -> None:
+        rev_id = datetime.now(UTC).strftime("%Y%m%d_%H%M")
+        made.append(command.revision(config, message=message, autogenerate=True, rev_id=rev_id))
+
+    await _alembic(database, run)
+    scripts.cache_clear()
+    return Path(made[0].path)
+
+
+async def differences(database: Database) -> list[Any]:
+    """What the models have and the database has not, or the other way round."""
+
+    def compare(connection: Connection) -> list[Any]:
+        context = MigrationContext.configure(connection, opts=_context_options())
+        return list(compare_metadata(context, metadata))
+
+    async with database.engine.connect() as connection:
+        return await connection.run_sync(compare)
+
+
+def _context_options() -> dict[str, Any]:
+    """What env.py and comparisons share: only our schema is seen, types and defaults count."""
+    return {
+        "version_table": VERSION_TABLE,
+        "version_table_schema": SCHEMA,
+        "include_schemas": True,
+        "include_name": lambda name, kind, _: kind != "schema" or name == SCHEMA,
+        "compare_type": True,
+        "compare_server_default": True,
+        "target_metadata": metadata,
+    }
+
+
+def run_in(connection: Connection, configure: Callable[..., None]) -> None:
+    """For env.py: take the lock of all replicas, make the schema, and configure the context."""
+    connection.execute(select(func.set_config("lock_timeout", LOCK_TIMEOUT, True)))
+    connection.execute(select(func.set_config("statement_timeout", "0", True)))
+    connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+    connection.execute(CreateSchema(SCHEMA, if_not_exists=True))
+    configure(connection=connection, **_context_options())
+
+
+async def _alembic(database: Database, run: Callable[[Config, Connection], None]) -> None:
+    config = alembic_config()
+
+    def in_transaction(connection: Connection) -> None:
+        config.attributes["connection"] = connection
+        run(config, connection)
+
+    async with database.engine.begin() as connection:
+        await connection.run_sync(in_transaction)

@@ -1,0 +1,1 @@
+"""Health, and what operators ask for."""

@@ -1,0 +1,1 @@
+"""Todos: the reference domain, an owned resource from table to wire."""

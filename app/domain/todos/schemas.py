@@ -1,0 +1,87 @@
+"""Todos on the wire."""
+
+from collections.abc import Iterator
+from datetime import date, datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from app.lib.body import Body, Instant, Trimmed, distinct
+from app.lib.errors import FieldError
+from app.lib.query import Moment, PageQuery
+
+MAX_TITLE, MAX_DESCRIPTION, MAX_TAG, MAX_TAGS = 200, 10_000, 50, 20
+PRIORITIES = ("none", "low", "medium", "high")
+DUE_TWICE = FieldError("At most one of due_date and due_at can be set", pointer="/due_date")
+
+Title = Annotated[str, Trimmed(1, MAX_TITLE)]
+Description = Annotated[str, Meta(max_length=MAX_DESCRIPTION)]
+Priority = Literal["none", "low", "medium", "high"]
+Tag = Annotated[str, Trimmed(1, MAX_TAG)]
+Tags = Annotated[list[Tag], distinct, Meta(max_length=MAX_TAGS)]
+
+
+class TodoRead(Struct):
+    """A todo, as the server keeps it."""
+
+    id: UUID
+    user_id: str
+    title: str
+    description: str | None
+    completed: bool
+    completed_at: datetime | None
+    priority: Priority
+    due_date: date | None
+    due_at: datetime | None
+    tags: list[str]
+    created_at: datetime
+    updated_at: datetime
+    version: int
+
+
+class TodoCreate(Body):
+    """A whole todo: what is left out takes its default."""
+
+    title: Title
+    description: Description | None = None
+    completed: bool = False
+    priority: Priority = "none"
+    due_date: date | None = None
+    due_at: Instant | None = None
+    tags: Tags = []
+
+    def mistakes(self) -> Iterator[FieldError]:
+        """A day and an instant exclude each other."""
+        if self.due_date is not None and self.due_at is not None:
+            yield DUE_TWICE
+
+
+class TodoUpdate(Body):
+    """A JSON merge patch (RFC 7396): what is left out stays, `null` clears."""
+
+    title: Title | UnsetType = UNSET
+    description: Description | None | UnsetType = UNSET
+    completed: bool | UnsetType = UNSET
+    priority: Priority | UnsetType = UNSET
+    due_date: date | None | UnsetType = UNSET
+    due_at: Instant | None | UnsetType = UNSET
+    tags: Tags | UnsetType = UNSET
+
+    def mistakes(self) -> Iterator[FieldError]:
+        """A day and an instant exclude each other; the database knows the one that is not sent."""
+        if isinstance(self.due_date, date) and isinstance(self.due_at, datetime):
+            yield DUE_TWICE
+
+
+class TodoQuery(PageQuery):
+    """Filters, all of which must hold; `priority` may be any of those given, `tag` must be all."""
+
+    completed: bool | UnsetType = UNSET
+    priority: Annotated[list[Priority], Meta(max_length=4)] | UnsetType = UNSET
+    tag: Annotated[list[str], Meta(max_length=MAX_TAGS)] | UnsetType = UNSET
+    due_before: Moment | UnsetType = UNSET
+    due_after: Moment | UnsetType = UNSET
+    created_before: Moment | UnsetType = UNSET
+    created_after: Moment | UnsetType = UNSET
+    updated_after: Moment | UnsetType = UNSET

@@ -1,0 +1,1 @@
+"""The user row: made at the first valid token, closed by an operator."""

@@ -1,0 +1,103 @@
+"""The users themselves: let in when their tokens hold, turned away when an operator closed them."""
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from msgspec import Struct
+from sqlalchemy import bindparam, func, null, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import col
+
+from app.domain.users.models import User
+from app.lib.auth import Identity
+from app.lib.errors import Forbidden
+from app.lib.session import Session
+
+# How long a deactivation may take to be noticed, and how many users are remembered as active.
+TRUST_SECONDS = 5.0
+MAX_REMEMBERED = 100_000
+
+
+class UserRead(Struct):
+    """A user, as operators see them."""
+
+    id: str
+    email: str | None
+    name: str | None
+    created_at: datetime
+    deactivated_at: datetime | None
+
+
+_COLUMNS = [getattr(User, name) for name in UserRead.__struct_fields__]
+_STATE = select(col(User.deactivated_at)).where(col(User.id) == bindparam("key"))
+_PROVISION = (
+    insert(User)
+    .values({name: bindparam(name) for name in ("id", "email", "name", "image")})
+    .on_conflict_do_nothing()
+)
+_LIST = select(*_COLUMNS).order_by(col(User.created_at), col(User.id)).limit(bindparam("n")).offset(bindparam("start"))
+_SHOW = select(*_COLUMNS).where(col(User.id) == bindparam("key"))
+_DEACTIVATE = (
+    update(User)
+    .where(col(User.id) == bindparam("key"))
+    .values(deactivated_at=func.coalesce(col(User.deactivated_at), func.now()), updated_at=func.now())
+    .returning(*_COLUMNS)
+)
+_ACTIVATE = (
+    update(User)
+    .where(col(User.id) == bindparam("key"))
+    .values(deactivated_at=null(), updated_at=func.now())
+    .returning(*_COLUMNS)
+)
+
+
+class UserDirectory:
+    """Admission to the API: a user's row is made at first sight, and looked at again every few seconds."""
+
+    def __init__(self, session: Callable[[], Session], clock: Callable[[], float] = time.monotonic) -> None:
+        self._session = session
+        self._clock = clock
+        self._admitted: dict[str, float] = {}
+
+    async def admit(self, identity: Identity) -> None:
+        """Raises `Forbidden` for a deactivated user."""
+        now = self._clock()
+        if self._admitted.get(identity.id, 0.0) > now:
+            return
+        session = self._session()
+        rows = await session.read(_STATE, {"key": identity.id})
+        if not rows:
+            values = {name: getattr(identity, name) for name in ("id", "email", "name", "image")}
+            await session.write(_PROVISION, values)
+        elif rows[0][0] is not None:
+            self._admitted.pop(identity.id, None)
+            raise Forbidden
+        self._remember(identity.id, now + TRUST_SECONDS)
+
+    def _remember(self, user_id: str, until: float) -> None:
+        self._admitted.pop(user_id, None)  # to the end: the first is then the one that expires first
+        if len(self._admitted) >= MAX_REMEMBERED:
+            self._admitted.pop(next(iter(self._admitted)))
+        self._admitted[user_id] = until
+
+
+class UserAdministration:
+    """What operators do with users."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def list_users(self, limit: int, offset: int) -> list[UserRead]:
+        """List users, the oldest first."""
+        return [UserRead(*row) for row in await self._session.read(_LIST, {"n": limit, "start": offset})]
+
+    async def get_user(self, user_id: str) -> UserRead | None:
+        """Give a user, if there is one."""
+        rows = await self._session.read(_SHOW, {"key": user_id})
+        return UserRead(*rows[0]) if rows else None
+
+    async def set_active(self, user_id: str, *, active: bool) -> UserRead | None:
+        """Close or reopen a user; None if there is none."""
+        rows = await self._session.write(_ACTIVATE if active else _DEACTIVATE, {"key": user_id})
+        return UserRead(*rows[0]) if rows else None

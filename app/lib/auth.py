@@ -1,0 +1,203 @@
+"""Who is asking: tokens are verified before anything else happens, and a path belongs to its user alone."""
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import jwt
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from litestar.types import ASGIApp, Receive, Scope, Send
+from msgspec import Struct
+
+from app.lib.body import UNTYPABLE
+from app.lib.errors import ApiError, Forbidden, InvalidToken, MissingToken
+from app.lib.settings import Settings
+
+MAX_TOKEN_BYTES = 8192
+MAX_CACHED_TOKENS = 10_000
+USER_ID = re.compile(r"[A-Za-z0-9._~:@|-]{1,128}")
+
+# What PyJWT raises on hostile input is mostly its own error; numbers and nesting get further.
+_REFUSALS = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
+
+
+class Identity(Struct, frozen=True):
+    """The caller, as a verified token names them."""
+
+    id: str
+    role: str | None = None
+    email: str | None = None
+    name: str | None = None
+    image: str | None = None
+
+
+class Key(Struct, frozen=True):
+    """A key and the one algorithm that it is used with."""
+
+    algorithm: str
+    material: Any
+
+
+class KeySource(Protocol):
+    """Where the keys come from."""
+
+    async def key_for(self, header: Mapping[str, Any]) -> Key | None:
+        """Give the key for a token's unverified header; None when there is none."""
+
+
+class SharedSecret:
+    """HS256 with the secret that is shared with Better Auth."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._key = Key("HS256", secret)
+
+    async def key_for(self, header: Mapping[str, Any]) -> Key | None:  # noqa: ARG002 - one key for all tokens
+        return self._key
+
+
+class TokenVerifier:
+    """Verifies a JWT and gives its user. Verified tokens are remembered by digest until they expire."""
+
+    def __init__(self, keys: KeySource, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+        self._keys = keys
+        self._leeway = settings.jwt_leeway
+        self._issuer = settings.better_auth_issuer
+        self._audience = settings.better_auth_audience
+        self._user_claims = settings.user_id_claims
+        self._role_claim = settings.role_claim
+        self._clock = clock
+        self._verified: dict[bytes, tuple[Identity, float]] = {}
+
+    async def verify(self, token: bytes) -> Identity:
+        """Raises `InvalidToken`, whatever the cause."""
+        digest = hashlib.sha256(token).digest()
+        known = self._verified.get(digest)
+        if known is not None and self._clock() < known[1]:
+            return known[0]
+        claims = await self._claims(token)
+        identity = self._identity(claims)
+        self._remember(digest, identity, float(claims["exp"]))
+        return identity
+
+    async def _claims(self, token: bytes) -> dict[str, Any]:
+        if len(token) > MAX_TOKEN_BYTES:
+            raise InvalidToken
+        try:
+            header = jwt.get_unverified_header(token)
+            key = await self._keys.key_for(header)
+            # The algorithm is the key's; a header that names another is refused, and so are extensions (RFC 8725).
+            if key is None or header.get("alg") != key.algorithm or "crit" in header:
+                raise InvalidToken
+            claims = jwt.decode(
+                token,
+                key.material,
+                algorithms=[key.algorithm],
+                audience=self._audience or None,
+                issuer=self._issuer,
+                leeway=self._leeway,
+                # PyJWT refuses every token with an audience unless told that none is expected.
+                options={"require": ["exp"], "verify_aud": bool(self._audience), "verify_sub": False},
+            )
+        except _REFUSALS:
+            raise InvalidToken from None
+        if type(claims["exp"]) not in (int, float):  # PyJWT takes "123" and true
+            raise InvalidToken
+        return claims
+
+    def _identity(self, claims: dict[str, Any]) -> Identity:
+        user_id = next((value for name in self._user_claims if (value := _claim(claims, name)) is not None), None)
+        if not isinstance(user_id, str) or not user_id:
+            raise InvalidToken
+        return Identity(
+            id=user_id,
+            role=_text(_claim(claims, self._role_claim), 100),
+            email=_text(claims.get("email"), 320),
+            name=_text(claims.get("name"), 200),
+            image=_text(claims.get("image"), 2048),
+        )
+
+    def _remember(self, digest: bytes, identity: Identity, expires: float) -> None:
+        if len(self._verified) >= MAX_CACHED_TOKENS:
+            self._verified.pop(next(iter(self._verified)))
+        self._verified[digest] = (identity, expires)
+
+
+def _claim(claims: Mapping[str, Any], path: str) -> Any:
+    """Look a claim up, a nested one as `user.id`; a claim whose own name has a dot comes first."""
+    if path in claims:
+        return claims[path]
+    value: Any = claims
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _text(value: Any, max_length: int) -> str | None:
+    """Take a claim as text that PostgreSQL can hold, or not at all."""
+    usable = isinstance(value, str) and len(value) <= max_length and not UNTYPABLE.search(value)
+    return value if usable else None
+
+
+class AuthenticationWall:
+    """ASGI middleware outside the router: no valid token, no further.
+
+    Unknown paths are closed too. `open_paths` are the exact paths that a deployment opened.
+    """
+
+    def __init__(self, app: ASGIApp, verifier: TokenVerifier, open_paths: Sequence[str]) -> None:
+        self._app = app
+        self._verifier = verifier
+        self._open_paths = frozenset(open_paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] not in self._open_paths:
+            scope["user"] = await self._verifier.verify(bearer_token(scope["headers"]))
+        await self._app(scope, receive, send)
+
+
+def bearer_token(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """Take the token out of the headers.
+
+    Raises `MissingToken` where there is no Authorization header, `InvalidToken` where it is not one Bearer token.
+    """
+    values = [value for name, value in headers if name == b"authorization"]
+    if not values:
+        raise MissingToken
+    scheme, _, token = values[0].partition(b" ")
+    if len(values) > 1 or scheme.lower() != b"bearer" or not token:
+        raise InvalidToken
+    return token.strip(b" ")
+
+
+class Admission(Protocol):
+    """Lets users in: makes the row of a new one, and turns away a deactivated one."""
+
+    async def admit(self, identity: Identity) -> None:
+        """Raises `Forbidden`."""
+
+
+async def requires_owner(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Guard: the path's user must be the token's, byte for byte, and active."""
+    identity = connection.scope.get("user")
+    if identity is None:
+        raise MissingToken
+    if not owns(identity, connection.path_params["user_id"]):
+        raise Forbidden
+    await connection.app.state.users.admit(identity)
+
+
+def owns(identity: Identity, user_id: str) -> bool:
+    """Tell whether the path's user is the token's."""
+    return identity.id == user_id and USER_ID.fullmatch(user_id) is not None
+
+
+def outranks_routing(scope: Scope) -> ApiError | None:
+    """Give the 403 that comes before a 404 or 405 below another user's path."""
+    prefix, _, rest = scope["path"].lstrip("/").partition("/")
+    user_id, below, _ = rest.partition("/")
+    identity = scope.get("user")
+    foreign = prefix == "api" and below and isinstance(identity, Identity) and not owns(identity, user_id)
+    return Forbidden() if foreign else None

@@ -1,0 +1,231 @@
+"""Request bodies: strict JSON into typed structs, and everything that is wrong named at once."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Never, Union, get_args, get_origin
+
+import msgspec
+from msgspec import UNSET, Meta, Struct
+
+from app.lib.errors import BadRequest, FieldError, Invalid
+
+type Rule = Callable[[Any], Any]
+
+# NUL and lone surrogates: PostgreSQL cannot hold the one, UTF-8 not the other.
+UNTYPABLE = re.compile("[\x00\ud800-\udfff]")
+_STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
+
+
+class Broken(ValueError):
+    """A rule that a value breaks; `path` is a JSON pointer from the value to the culprit."""
+
+    def __init__(self, detail: str, path: str = "") -> None:
+        super().__init__(detail)
+        self.path = path
+
+
+class Trimmed:
+    """Strip surrounding white space, then measure, in characters."""
+
+    def __init__(self, min_length: int, max_length: int) -> None:
+        self.min_length, self.max_length = min_length, max_length
+
+    def __call__(self, value: str) -> str:
+        value = value.strip()
+        if not self.min_length <= len(value) <= self.max_length:
+            raise Broken(f"Expected {self.min_length} to {self.max_length} characters after trimming")
+        return value
+
+
+def distinct(values: list[Any]) -> list[Any]:
+    """Drop doubles, keep the order."""
+    return list(dict.fromkeys(values))
+
+
+def in_utc(value: datetime) -> datetime:
+    """Move an instant to UTC, where it may not exist: year 0 or 10000."""
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise Broken("Expected an instant between the years 1 and 9999 in UTC") from None
+
+
+Instant = Annotated[datetime, in_utc, Meta(tz=True)]
+
+
+class Body(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Base of what clients send: applies the rules in its annotations and refuses unknown fields."""
+
+    def __post_init__(self) -> None:
+        for name, rule in _rules(type(self)):
+            value = getattr(self, name)
+            if value is not None and value is not UNSET:
+                setattr(self, name, rule(value))
+        if errors := list(self.mistakes()):
+            raise Invalid(errors)
+
+    def mistakes(self) -> Iterator[FieldError]:
+        """Yield what is wrong between fields that are each valid alone."""
+        yield from ()
+
+    def sent(self) -> dict[str, Any]:
+        """Give the fields of a partial body that the client did send."""
+        return {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not UNSET}
+
+
+def decode[T: Struct](body: bytes, kind: type[T]) -> T:
+    """Decode a JSON body.
+
+    Raises `BadRequest` where it is not JSON, `Invalid` with all mistakes where it is not a `kind`.
+    """
+    try:
+        value: T = _decoder(kind).decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Invalid):
+        return _explain(body, kind)
+    return _explain(body, kind) if b"\\u0000" in body else value
+
+
+@cache
+def _decoder(kind: type[Struct]) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+@cache
+def _rules(kind: type[Struct]) -> tuple[tuple[str, Rule], ...]:
+    found = ((field.encode_name, _rule(field.type)) for field in msgspec.structs.fields(kind))
+    return tuple((name, rule) for name, rule in found if rule is not None)
+
+
+def _rule(annotation: Any) -> Rule | None:
+    """Compose the rules in an annotation, innermost first."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        outer = [item for item in arguments[1:] if callable(item)]
+        return _chain([rule for rule in (_rule(arguments[0]), *outer) if rule is not None])
+    if origin in (Union, UnionType):
+        rules = [rule for rule in map(_rule, arguments) if rule is not None]
+        return _chain(rules)
+    if origin is list and (rule := _rule(arguments[0])):
+        return lambda values: [_within(f"/{index}", rule, value) for index, value in enumerate(values)]
+    return None
+
+
+def _chain(rules: list[Rule]) -> Rule | None:
+    if len(rules) < 2:
+        return rules[0] if rules else None
+
+    def apply(value: Any) -> Any:
+        for rule in rules:
+            value = rule(value)
+        return value
+
+    return apply
+
+
+def _within(path: str, rule: Rule, value: Any) -> Any:
+    try:
+        return rule(value)
+    except Broken as broken:
+        raise Broken(str(broken), path + broken.path) from None
+
+
+def _explain[T: Struct](body: bytes, kind: type[T]) -> T:
+    raw = _parse(body)
+    if not isinstance(raw, dict):
+        raise Invalid([FieldError("Expected an object", pointer="")])
+    errors = [*_untypable(raw), *_unknown(raw, kind), *_wrong(raw, kind)]
+    if errors:
+        raise Invalid(errors)
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        raise Invalid([FieldError(str(error), pointer="")]) from None
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (UnicodeDecodeError, RecursionError):
+        raise BadRequest from None
+    except msgspec.DecodeError:
+        return _parse_surrogates(body)
+
+
+def _parse_surrogates(body: bytes) -> Any:
+    """Parse what only the standard library reads: escaped lone surrogates, which are JSON but not text."""
+    try:
+        raw = json.loads(body.decode(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise BadRequest from None
+    if not any(True for _ in _untypable(raw)):
+        raise BadRequest
+    return raw
+
+
+def _refuse_constant(name: str) -> Never:
+    raise ValueError(name)
+
+
+def _untypable(raw: Any) -> Iterator[FieldError]:
+    """Find NUL and lone surrogates, which PostgreSQL and UTF-8 cannot hold."""
+    todo = [("", raw)]
+    while todo:
+        pointer, value = todo.pop()
+        if isinstance(value, str) and UNTYPABLE.search(value):
+            yield _field_error(pointer, "NUL characters and lone surrogates are not allowed")
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                todo += [(f"{pointer}/{_escape(key)}", item), (f"{pointer}/{_escape(key)}", key)]
+        elif isinstance(value, list):
+            todo += [(f"{pointer}/{index}", item) for index, item in enumerate(value)]
+
+
+def _unknown(raw: dict[str, Any], kind: type[Struct]) -> Iterator[FieldError]:
+    for key in raw:
+        if key not in kind.__struct_encode_fields__:
+            yield _field_error(f"/{_escape(key)}", "Unknown field")
+
+
+def _wrong(raw: dict[str, Any], kind: type[Struct]) -> Iterator[FieldError]:
+    rules = dict(_rules(kind))
+    valid: dict[str, Any] = {}
+    errors = []
+    for field in msgspec.structs.fields(kind):
+        name = field.encode_name
+        if name not in raw:
+            if field.required:
+                errors.append(FieldError("Required field is missing", pointer=f"/{name}"))
+            continue
+        try:
+            valid[name] = value = msgspec.convert(raw[name], field.type)
+            if value is not None and name in rules:
+                valid[name] = rules[name](value)
+        except msgspec.ValidationError as error:
+            detail, _, path = str(error).partition(" - at `$")
+            steps = "".join(f"/{name or index}" for name, index in _STEP.findall(path))
+            errors.append(_field_error(f"/{name}{steps}", detail))
+        except Broken as broken:
+            errors.append(FieldError(str(broken), pointer=f"/{name}{broken.path}"))
+    yield from errors
+    if not errors and issubclass(kind, Body) and raw.keys() <= valid.keys():
+        yield from _mistakes(valid, kind)
+
+
+def _mistakes(valid: dict[str, Any], kind: type[Body]) -> Iterator[FieldError]:
+    try:
+        kind(**valid)
+    except Invalid as invalid:
+        yield from invalid.errors
+
+
+def _escape(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+def _field_error(pointer: str, detail: str) -> FieldError:
+    """What the client sent may be part of both texts, and must not break the answer."""
+    return FieldError(*(text.encode(errors="replace").decode() for text in (detail, pointer)))

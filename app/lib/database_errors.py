@@ -1,0 +1,58 @@
+"""What a database error means to a client: one table, from SQLSTATE to an answer."""
+
+from collections.abc import Mapping
+
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from app.lib.errors import ApiError, Conflict, FieldError, Invalid, Unavailable
+
+type Violations = Mapping[str, FieldError | ApiError]
+"""What a broken constraint, by its name, means to the client."""
+
+# 08 connection, 53 out of resources, 57P0* shut down or starting up
+_UNAVAILABLE = ("08", "53", "57P0")
+_STATEMENT_TIMEOUT = "57014"
+_LOCK_TIMEOUT = "55P03"
+_SERIALIZATION = "40"
+_UNIQUE = "23505"
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """Give the five-character SQLSTATE, where the server sent one."""
+    return getattr(getattr(error, "orig", error), "sqlstate", None)
+
+
+def constraint_name(error: BaseException) -> str | None:
+    """Give the name of the constraint that was broken."""
+    cause = getattr(error, "orig", None)
+    return getattr(getattr(cause, "__cause__", None), "constraint_name", None)
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Tell a deadlock or a serialization failure: nothing was done, and trying again may succeed."""
+    return (sqlstate(error) or "").startswith(_SERIALIZATION)
+
+
+def translate(error: BaseException, violations: Violations) -> ApiError | None:
+    """Give the answer to a database error; None for a fault of our own, which is a 500."""
+    if isinstance(error, (OSError, PoolTimeout, TimeoutError)):
+        return Unavailable()
+    if not isinstance(error, DBAPIError):
+        return None
+    state = sqlstate(error)
+    if state is None:
+        cut = error.connection_invalidated or isinstance(error, (InterfaceError, OperationalError))
+        return Unavailable() if cut else None
+    if state.startswith(_UNAVAILABLE) or state in (_STATEMENT_TIMEOUT, _LOCK_TIMEOUT) or is_retryable(error):
+        return Unavailable()
+    return _violation(state, constraint_name(error), violations)
+
+
+def _violation(state: str, constraint: str | None, violations: Violations) -> ApiError | None:
+    known = violations.get(constraint or "")
+    if isinstance(known, FieldError):
+        return Invalid([known])
+    if known is not None:
+        return known
+    return Conflict() if state == _UNIQUE else None

@@ -1,0 +1,104 @@
+"""`DATABASE_URL` as operators write it, turned into what SQLAlchemy and asyncpg take, nothing silently dropped."""
+
+import ssl
+from typing import Any
+from urllib.parse import unquote
+
+from msgspec import Struct
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+_SCHEMES = {"postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg", "postgresql+psycopg2"}
+# asyncpg negotiates these two itself; libpq's meaning of the others is an SSLContext.
+_OPPORTUNISTIC = {"allow", "prefer"}
+_SSL_MODES = {"disable", "require", "verify-ca", "verify-full"} | _OPPORTUNISTIC
+_SESSION_SETTINGS = {"application_name", "search_path", "timezone"}
+# libpq options that say nothing to asyncpg: it always tries SCRAM, and has no channel binding to require.
+_WITHOUT_EFFECT = {"channel_binding", "sslnegotiation", "gssencmode"}
+
+
+class DatabaseUrlError(ValueError):
+    """The URL cannot be used; the message never repeats it, since it holds a password."""
+
+
+class ConnectionTarget(Struct, frozen=True):
+    """Where to connect and how: the URL for SQLAlchemy, the arguments for asyncpg."""
+
+    url: URL
+    arguments: dict[str, Any]
+    pooled: bool
+    """Behind PgBouncer's transaction pooling, where prepared statements and session state do not last."""
+
+
+def parse_database_url(text: str) -> ConnectionTarget:
+    """Raises `DatabaseUrlError` for anything that is not a PostgreSQL URL with options known here."""
+    try:
+        url = make_url(text.strip())
+    except (ArgumentError, ValueError):
+        raise DatabaseUrlError("is not a URL of the form postgresql://user:password@host:5432/database") from None
+    if url.drivername not in _SCHEMES:
+        raise DatabaseUrlError(f"has the scheme {url.drivername!r}: expected postgresql://")
+    if not url.database:
+        raise DatabaseUrlError("names no database: expected postgresql://user:password@host:5432/database")
+    options = {key: value if isinstance(value, str) else value[-1] for key, value in url.query.items()}
+    kept = {"host": options.pop("host")} if "host" in options else {}  # the directory of a Unix socket
+    pooled = options.pop("pgbouncer", "false").lower() in ("true", "1")
+    arguments = _arguments(options)
+    if options:
+        raise DatabaseUrlError(f"has options that are not supported: {', '.join(sorted(options))}")
+    return ConnectionTarget(url.set(drivername="postgresql+asyncpg", query=kept), arguments, pooled)
+
+
+def _arguments(options: dict[str, str]) -> dict[str, Any]:
+    """Take from `options` what is known."""
+    arguments: dict[str, Any] = {}
+    session = {name: options.pop(name) for name in _SESSION_SETTINGS & options.keys()}
+    if "options" in options:
+        session |= _command_line(options.pop("options"))
+    if session:
+        arguments["server_settings"] = session
+    if "connect_timeout" in options:
+        arguments["timeout"] = _seconds(options.pop("connect_timeout"))
+    for name in _WITHOUT_EFFECT:
+        options.pop(name, None)
+    if mode := options.pop("sslmode", options.pop("ssl", None)):
+        arguments["ssl"] = _ssl(mode, options.pop("sslrootcert", None))
+    return arguments
+
+
+def _ssl(mode: str, root_certificate: str | None) -> ssl.SSLContext | str | bool:
+    if mode not in _SSL_MODES:
+        raise DatabaseUrlError(f"has sslmode={mode}: expected one of {', '.join(sorted(_SSL_MODES))}")
+    if mode == "disable":
+        return False
+    if mode in _OPPORTUNISTIC:
+        return mode
+    context = _trusting(None if root_certificate == "system" else root_certificate)
+    if mode != "verify-full":
+        context.check_hostname = False
+    if mode == "require" and root_certificate is None:
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _trusting(root_certificate: str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=root_certificate)
+    except (OSError, ssl.SSLError):
+        raise DatabaseUrlError("names an sslrootcert that cannot be read") from None
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise DatabaseUrlError("has a connect_timeout that is not a number of seconds") from None
+
+
+def _command_line(options: str) -> dict[str, str]:
+    """Read libpq's `options=-c name=value -c other=value`, and Neon's `options=endpoint=…`."""
+    words = unquote(options).replace("-c ", "").replace("-c", "").split()
+    pairs = [word.partition("=") for word in words]
+    if not all(separator for _, separator, _ in pairs):
+        raise DatabaseUrlError("has options that are not of the form -c name=value")
+    return {name: value for name, _, value in pairs}

@@ -1,0 +1,151 @@
+"""Errors that carry their status, and the one shape in which all of them leave: RFC 9457 problem+json."""
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+import msgspec
+
+PROBLEM_JSON = b"application/problem+json"
+RETRY_AFTER_SECONDS = "5"
+
+
+class FieldError(msgspec.Struct, omit_defaults=True):
+    """One thing wrong with the input: a JSON pointer (RFC 6901) into the body, or a query parameter."""
+
+    detail: str
+    pointer: str | None = None
+    parameter: str | None = None
+
+
+class Problem(msgspec.Struct, kw_only=True):
+    """The body of every error."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    instance: str
+    request_id: str
+
+
+class ApiError(Exception):
+    """An answer other than success. Subclasses are named for the fact and fix the status."""
+
+    status: ClassVar[int] = HTTPStatus.INTERNAL_SERVER_ERROR
+    detail: ClassVar[str] = "The server could not answer this request"
+
+    def __init__(self, detail: str | None = None, headers: dict[str, str] | None = None, **members: Any) -> None:
+        self.message = detail or self.detail
+        self.headers = headers or {}
+        self.members = members  # extension members of the problem (RFC 9457, 3.2)
+        super().__init__(self.message)
+
+
+class BadRequest(ApiError):
+    """The request is not well-formed."""
+
+    status = HTTPStatus.BAD_REQUEST
+    detail = "The body is not valid JSON"
+
+
+class MissingToken(ApiError):
+    """No credentials were sent (RFC 6750, 3.1: no error code then)."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    detail = "Missing authentication token"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"WWW-Authenticate": "Bearer"})
+
+
+class InvalidToken(ApiError):
+    """The credentials do not hold; the answer never says why."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    detail = "Invalid or expired token"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
+
+
+class Forbidden(ApiError):
+    """The caller is known, and this is not theirs."""
+
+    status = HTTPStatus.FORBIDDEN
+    detail = "Forbidden: not authorized to access this resource"
+
+
+class NotFound(ApiError):
+    """Nothing there, or nothing that this user may know of."""
+
+    status = HTTPStatus.NOT_FOUND
+    detail = "Not found"
+
+
+class MethodNotAllowed(ApiError):
+    """The path exists, but not for this method."""
+
+    status = HTTPStatus.METHOD_NOT_ALLOWED
+    detail = "Method not allowed"
+
+
+class Conflict(ApiError):
+    """The state of the resource forbids it."""
+
+    status = HTTPStatus.CONFLICT
+    detail = "The request conflicts with the current state of the resource"
+
+
+class PreconditionFailed(ApiError):
+    """`If-Match` names another version than the stored one."""
+
+    status = HTTPStatus.PRECONDITION_FAILED
+    detail = "The resource has changed: its ETag does not match If-Match"
+
+
+class PayloadTooLarge(ApiError):
+    """The body is over `BODY_LIMIT`."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    detail = "The body is too large"
+
+
+class UnsupportedMediaType(ApiError):
+    """The body is not declared as JSON."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    detail = "The body must be JSON: Content-Type: application/json"
+
+
+class Invalid(ApiError):
+    """Well-formed, but against the rules; names everything that is wrong."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    detail = "The request is invalid"
+
+    def __init__(self, errors: Iterable[FieldError] = ()) -> None:
+        self.errors = list(errors)
+        super().__init__(errors=self.errors)
+
+
+class Unavailable(ApiError):
+    """The database cannot be reached; the same request may succeed soon."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    detail = "The database is unavailable, try again later"
+
+    def __init__(self, **members: Any) -> None:
+        super().__init__(headers={"Retry-After": RETRY_AFTER_SECONDS}, **members)
+
+
+def problem_body(error: ApiError, *, instance: str, request_id: str) -> bytes:
+    """Render an error as the bytes of its problem document."""
+    problem = Problem(
+        title=HTTPStatus(error.status).phrase,
+        status=error.status,
+        detail=error.message,
+        instance=instance,
+        request_id=request_id,
+    )
+    return msgspec.json.encode(msgspec.structs.asdict(problem) | error.members)

@@ -1,0 +1,92 @@
+"""The outermost layer: what every answer has, whoever made it: a request id, security headers, a log line."""
+
+import re
+import time
+
+import structlog
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from uuid_utils import uuid7
+
+from app.lib.errors import PROBLEM_JSON
+from app.lib.http import JSON, as_api_error, problem_reply
+from app.lib.settings import Settings
+
+SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:@/+=-]{1,128}")
+
+_log = structlog.get_logger()
+
+
+class Frame:
+    """ASGI middleware around everything, the 401s included."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._logs_requests = settings.log_level in ("debug", "info")
+        self._headers = [
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"no-referrer"),
+            (b"cache-control", b"no-store"),
+        ]
+        if settings.in_production:
+            self._headers.append((b"strict-transport-security", b"max-age=63072000; includeSubDomains"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError("Only HTTP is served")
+        started = time.perf_counter()
+        request_id = _request_id(scope)
+        scope["state"]["request_id"] = request_id.decode()
+        head = scope["method"] == "HEAD"
+        if head:  # HEAD is GET without the body; a copy, for the server still has to know
+            scope = {**scope, "method": "GET"}
+        fixed = [*self._headers, (b"x-request-id", request_id)]
+        status = 0
+
+        async def framed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*map(_amend, message["headers"]), *fixed, *_policy(message["headers"])]
+            elif head:
+                message["body"] = b""
+            await send(message)
+
+        try:
+            await self._app(scope, receive, framed)
+        except Exception as error:
+            if status:
+                raise  # the answer has begun: the server closes the connection
+            await problem_reply(as_api_error(error, scope), scope)(scope, receive, framed)
+        finally:
+            if self._logs_requests:
+                self._record(scope, "HEAD" if head else scope["method"], status, time.perf_counter() - started)
+
+    def _record(self, scope: HTTPScope, method: str, status: int, seconds: float) -> None:
+        _log.info(
+            "request",
+            request_id=scope["state"]["request_id"],
+            method=method,
+            route=scope.get("path_template", "-"),
+            status=status,
+            duration_ms=round(seconds * 1000, 2),
+        )
+
+
+def _request_id(scope: Scope) -> bytes:
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
+    return given if given and SANE_REQUEST_ID.fullmatch(given) else str(uuid7()).encode()
+
+
+def _amend(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    """Name HEAD beside GET, as it works wherever GET does."""
+    name, value = header
+    if name == b"allow":
+        methods = {*value.replace(b" ", b"").split(b",")}
+        value = b", ".join(sorted(methods | {b"HEAD"} if b"GET" in methods else methods))
+    return name, value
+
+
+def _policy(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """A page brings its own policy; JSON may load nothing at all."""
+    is_json = any(name == b"content-type" and value.startswith((JSON, PROBLEM_JSON)) for name, value in headers)
+    return [(b"content-security-policy", b"default-src 'none'")] if is_json else []

@@ -1,0 +1,175 @@
+"""What crosses the wire, on top of Litestar: JSON bodies in, JSON or problems out, versions as ETags."""
+
+from collections.abc import Iterable
+from typing import Any, cast
+from urllib.parse import quote
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+from litestar.routes import HTTPRoute
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from app.lib.auth import Identity, outranks_routing
+from app.lib.body import decode
+from app.lib.errors import (
+    PROBLEM_JSON,
+    ApiError,
+    BadRequest,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    problem_body,
+)
+from app.lib.log import where
+from app.lib.query import Query, parse_query, refuse_parameters
+
+JSON = b"application/json"
+JSON_TYPES = {"application/json", "application/merge-patch+json"}
+
+_encoder = msgspec.json.Encoder()
+_log = structlog.get_logger()
+
+
+class ApiRequest(Request[Identity, None, State]):
+    """A request whose body must be JSON and is decoded straight into the handler's struct."""
+
+    async def body(self) -> bytes:
+        """Read the body. Raises 415 before reading, 413 over the limit, 400 when there is none."""
+        if self.headers.get("content-type", "").partition(";")[0].strip().lower() not in JSON_TYPES:
+            raise UnsupportedMediaType
+        if not (body := await super().body()):
+            raise BadRequest("The body is empty, JSON is expected")
+        return body
+
+    async def json(self) -> Any:
+        """Decode the body into the type of the handler's `data`."""
+        return decode(await self.body(), self.route_handler.parsed_fn_signature.parameters["data"].annotation)
+
+
+def criteria_of(request: ApiRequest) -> Any:
+    """Dependency: the query string as the struct that the handler names by `criteria=`."""
+    return parse_query(request.scope["query_string"], cast(type[Query], request.route_handler.opt["criteria"]))
+
+
+async def before_handler(request: ApiRequest) -> Response[Any] | None:
+    """Answer OPTIONS, and refuse parameters where a handler takes none, after what outranks a 422."""
+    if request.method == "OPTIONS":
+        return ApiResponse(None, headers={"Allow": ", ".join(_methods(request))})
+    if request.scope["query_string"] and "criteria" not in request.route_handler.opt:
+        if "data" in request.route_handler.parsed_fn_signature.parameters:
+            await request.body()
+        refuse_parameters(request.scope["query_string"])
+    return None
+
+
+def _methods(request: ApiRequest) -> list[str]:
+    """Litestar's own OPTIONS knows the methods of one handler only."""
+    template = request.scope["path_template"]
+    routes = [route for route in request.app.routes if isinstance(route, HTTPRoute) and route.path_format == template]
+    return sorted({method for route in routes for method in route.methods})
+
+
+class ApiResponse(Response[Any]):
+    """Renders a handler's struct: its `version` becomes the ETag, a created one gets its `Location`."""
+
+    def to_asgi_response(self, request: ApiRequest, **_: Any) -> ASGIApp:  # type: ignore[override]
+        """Build the ASGI app that sends it."""
+        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.headers.items()]
+        if self.content is None:
+            return Reply(self.status_code or 204, headers, b"")
+        version = getattr(self.content, "version", None)
+        if version is not None:
+            headers.append((b"etag", tag := etag(version)))
+            if request.method == "GET" and matches(request.headers.get("if-none-match"), tag, weak=True):
+                return Reply(304, headers, b"")
+        if self.status_code == 201:
+            headers.append((b"location", _location(request.scope["path"], self.content.id)))
+        if isinstance(self.content, bytes):  # a document that Litestar has rendered: OpenAPI
+            return Reply(self.status_code or 200, [(b"content-type", JSON), *headers], self.content)
+        return Reply(self.status_code or 200, [(b"content-type", JSON), *headers], _encoder.encode(self.content))
+
+
+class Reply:
+    """A whole answer as an ASGI app."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        self.status, self.body = status, body
+        bodiless = status in (204, 304)
+        self.headers = [*headers] if bodiless else [*headers, (b"content-length", b"%d" % len(body))]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+
+
+def problem_reply(error: ApiError, scope: Scope) -> Reply:
+    """Render an error for the request that caused it."""
+    body = problem_body(error, instance=scope["path"], request_id=scope["state"]["request_id"])
+    headers = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+    return Reply(error.status, [(b"content-type", PROBLEM_JSON), *headers], body)
+
+
+def etag(version: int) -> bytes:
+    """Give the strong ETag of a version."""
+    return b'"%d"' % version
+
+
+def matches(header: str | None, tag: bytes, *, weak: bool) -> bool:
+    """Compare an ETag with an `If-Match` or `If-None-Match` header (RFC 9110, 8.8.3.2)."""
+    if header is None:
+        return False
+    tags = [item.strip() for item in header.split(",")]
+    if weak:
+        tags = [item.removeprefix("W/") for item in tags]
+    return "*" in tags or tag.decode() in tags
+
+
+class _ErrorResponse(Response[Any]):
+    """Carries an error through Litestar's exception handling."""
+
+    def __init__(self, error: ApiError) -> None:
+        super().__init__(None)
+        self.error = error
+
+    def to_asgi_response(self, request: Request[Any, Any, Any], **_: Any) -> ASGIApp:  # type: ignore[override]
+        return problem_reply(self.error, request.scope)
+
+
+def handle_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """Exception handler for everything that is raised inside the router."""
+    return _ErrorResponse(as_api_error(error, request.scope))
+
+
+def as_api_error(error: Exception, scope: Scope) -> ApiError:
+    """Turn what Litestar or a bug raised into an answer; an unknown fault is logged, and is a bare 500."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, HTTPException) and error.status_code in (404, 405) and (first := outranks_routing(scope)):
+        return first
+    if isinstance(error, HTTPException) and (kind := _LITESTAR.get(error.status_code)):
+        return kind(headers=_title_case(error.headers))
+    _log.error("unhandled error", request_id=scope["state"]["request_id"], **where(error))
+    return ApiError()
+
+
+_LITESTAR: dict[int, type[ApiError]] = {
+    400: BadRequest,
+    404: NotFound,
+    405: MethodNotAllowed,
+    413: PayloadTooLarge,
+    415: UnsupportedMediaType,
+}
+
+
+def _title_case(headers: dict[str, str] | None) -> dict[str, str]:
+    return {name.title(): value for name, value in (headers or {}).items()}
+
+
+def _location(path: str, item_id: object) -> bytes:
+    return quote(f"{path.rstrip('/')}/{item_id}", safe="/:@|~").encode()

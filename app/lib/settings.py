@@ -1,0 +1,189 @@
+"""Every setting, from the environment and `.env`, validated at start with all its problems at once."""
+
+import os
+import secrets
+import tempfile
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.lib.database_url import ConnectionTarget, DatabaseUrlError, parse_database_url
+
+PROJECT = Path(__file__).resolve().parents[2]
+MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: at least the size of the hash of HS256
+NEW_SECRET = "openssl rand -base64 32"
+OPENABLE_PATHS = ("/api/health", "/api/schema", "/api/schema/openapi.json")
+
+_WHAT_TO_SET = {
+    "DATABASE_URL": "set it to postgresql://user:password@host:5432/database",
+    "BETTER_AUTH_SECRET": f"set it to the secret of your Better Auth server; a new one: {NEW_SECRET}",
+}
+
+
+class ConfigurationError(Exception):
+    """The settings do not hold; one line for each problem, and none repeats a value."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Environment(StrEnum):
+    """Where the process runs; production has no default that matters for safety."""
+
+    DEVELOPMENT = "development"
+    TEST = "test"
+    PRODUCTION = "production"
+
+
+def _split(value: Any) -> Any:
+    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _blank_is_unset(value: Any) -> Any:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+Blankable = BeforeValidator(_blank_is_unset)
+
+
+class Settings(BaseSettings):
+    """The configuration of one process. `load()` reads it; tests construct it."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_file_encoding="utf-8", hide_input_in_errors=True)
+
+    environment: Annotated[Environment, BeforeValidator(_lower)] = Environment.DEVELOPMENT
+
+    database_url: Annotated[SecretStr | None, Blankable] = None
+    database_pool_size: int = Field(default=10, ge=1, le=1000)
+    database_pool_overflow: int = Field(default=10, ge=0, le=1000)
+    database_pool_timeout: float = Field(default=5, gt=0, le=300)
+    database_connect_timeout: float = Field(default=5, gt=0, le=300)
+    database_statement_timeout: float = Field(default=15, gt=0, le=3600)
+    data_dir: Path = PROJECT / ".data"
+
+    better_auth_secret: Annotated[SecretStr | None, Blankable] = None
+    better_auth_issuer: Annotated[str | None, Blankable] = None
+    better_auth_audience: CommaSeparated = []
+    user_id_claims: CommaSeparated = ["sub", "id"]
+    role_claim: str = Field(default="role", min_length=1)
+    jwt_leeway: float = Field(default=10, ge=0, le=300)
+
+    cors_origins: CommaSeparated = []
+    allowed_hosts: CommaSeparated = []
+    open_paths: CommaSeparated = []
+    body_limit: int = Field(default=1024 * 1024, ge=1024, le=1024**3)
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment, and the file that `ENV_FILE` names (`.env` by default).
+
+        Raises `ConfigurationError` with all problems. In development without a secret, one is made and kept.
+        """
+        file = os.environ.get("ENV_FILE", str(PROJECT / ".env"))
+        try:
+            settings = cls(_env_file=file or None)  # type: ignore[call-arg]
+        except ValidationError as error:
+            raise ConfigurationError(list(map(_problem, error.errors()))) from None
+        if settings.better_auth_secret is None:
+            secret = SecretStr(development_secret(settings.data_dir))
+            settings = settings.model_copy(update={"better_auth_secret": secret})
+        return settings
+
+    @property
+    def in_production(self) -> bool:
+        return self.environment is Environment.PRODUCTION
+
+    @property
+    def secret(self) -> bytes:
+        """The shared secret's UTF-8 bytes, as Better Auth takes them."""
+        return self.better_auth_secret.get_secret_value().encode() if self.better_auth_secret else b""
+
+    @property
+    def connection_target(self) -> ConnectionTarget | None:
+        """Where the database is; None means the embedded one."""
+        return parse_database_url(self.database_url.get_secret_value()) if self.database_url else None
+
+    @field_validator("database_url")
+    @classmethod
+    def _usable_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse_database_url(value.get_secret_value())
+        return value
+
+    @field_validator("better_auth_secret")
+    @classmethod
+    def _long_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and (size := len(value.get_secret_value().encode())) < MIN_SECRET_BYTES:
+            raise ValueError(f"is {size} bytes long, at least {MIN_SECRET_BYTES} are needed")
+        return value
+
+    @field_validator("user_id_claims")
+    @classmethod
+    def _named_claims(cls, value: list[str]) -> list[str]:
+        if not value:
+            raise ValueError("names no claim: expected something like sub,id")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _exact_origins(cls, value: list[str]) -> list[str]:
+        for origin in value:
+            if origin != "*" and (not origin.startswith(("http://", "https://")) or origin.count("/") != 2):
+                raise ValueError("has an entry that is not an origin like https://app.example.com, without a path")
+        return value
+
+    @field_validator("open_paths")
+    @classmethod
+    def _known_paths(cls, value: list[str]) -> list[str]:
+        if unknown := set(value) - set(OPENABLE_PATHS):
+            raise ValueError(f"has {', '.join(sorted(unknown))}: only {', '.join(OPENABLE_PATHS)} can be opened")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_assumed_in_production(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Make the required settings required here, so that they are reported together with the others."""
+        if str(values.get("environment", "")).lower() == Environment.PRODUCTION:
+            for name in ("database_url", "better_auth_secret"):
+                if not values.get(name):
+                    values[name] = _MISSING
+        return values
+
+
+_MISSING = object()
+
+
+def _problem(error: Any) -> str:
+    name = str(error["loc"][0]).upper() if error["loc"] else "SETTINGS"
+    hint = f"; {_WHAT_TO_SET[name]}" if name in _WHAT_TO_SET else ""
+    if error.get("input") is _MISSING:
+        return f"{name} is required in production{hint}"
+    cause = (error.get("ctx") or {}).get("error")
+    said = str(cause) if isinstance(cause, (ValueError, DatabaseUrlError)) else error["msg"]
+    return f"{name} {said}{hint}" if cause else f"{name}: {said}{hint}"
+
+
+def development_secret(directory: Path) -> str:
+    """Make a secret once and keep it, readable by its owner alone, beside the embedded database."""
+    path = directory / "better_auth_secret"
+    if not path.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor, draft = tempfile.mkstemp(dir=directory)  # mode 0600
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(MIN_SECRET_BYTES))
+        with suppress(FileExistsError):  # another process was faster: its secret counts
+            os.link(draft, path)
+        os.unlink(draft)
+    return path.read_text()

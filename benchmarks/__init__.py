@@ -1,0 +1,1 @@
+"""Speed of the app beside a FastAPI peer and beside the floor. See README.md."""

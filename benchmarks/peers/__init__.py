@@ -1,0 +1,1 @@
+"""The servers that the app is measured against."""

@@ -1,5 +1,8 @@
 """Settings to engines: one pool, seen twice, in transactions for writes and in autocommit for reads."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -7,6 +10,7 @@ from advanced_alchemy.extensions.litestar import EngineConfig, SQLAlchemyAsyncCo
 from sqlalchemy import event
 from sqlalchemy.exc import DisconnectionError
 
+from app.db.embedded import EmbeddedPostgres
 from app.lib.database_url import ConnectionTarget, parse_database_url
 from app.lib.session import Session
 from app.lib.settings import Settings
@@ -33,6 +37,22 @@ class Database:
     async def close(self) -> None:
         """Close every connection."""
         await self.engine.dispose()
+
+
+@asynccontextmanager
+async def open_database(settings: Settings) -> AsyncIterator[Database]:
+    """Connect to the configured database, or to the embedded one, which runs for as long as somebody uses it."""
+    with ExitStack() as stack:
+        url = None
+        if settings.database_url is None:
+            embedded = EmbeddedPostgres(settings.data_dir / "postgres")
+            stack.callback(embedded.close)
+            url = await asyncio.to_thread(embedded.start)
+        database = Database(settings, url)
+        try:
+            yield database
+        finally:
+            await database.close()
 
 
 def alchemy_config(settings: Settings, target: ConnectionTarget) -> SQLAlchemyAsyncConfig:

@@ -120,8 +120,8 @@ class EmbeddedPostgres:
         """Return where the log of this launch begins; the supervisor then holds its lock, or has failed."""
         _check_version(self._directory / "data")
         mode = "durable" if self._durable else "fast"
-        # The standard library is enough: PYTHONPATH and the modules beside this file cannot get in the way.
-        command = [sys.executable, "-I", "-S"]
+        # Isolated: PYTHONPATH and the modules beside this file cannot get in its way.
+        command = [sys.executable, "-I"]
         log = os.open(self._directory / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             start = os.fstat(log).st_size
@@ -248,23 +248,22 @@ class _Supervisor:
             ([], plain, 0o711, (uid, gid)),
             (setpriv, {}, 0o700, (0, 0)),
         ):
-            self._directory.chmod(mode)
-            os.chown(self._socket_directory, *owner)
-            if self._reaches_everything():
+            with suppress(OSError, subprocess.SubprocessError):
+                self._directory.chmod(mode)
+                os.chown(self._socket_directory, *owner)
+                self._probe()
                 return
         raise EmbeddedPostgresError(
-            f"PostgreSQL refuses to run as root, and user {uid} cannot reach {self._binaries} and "
-            f"{self._directory}: run as an ordinary user, or set DATABASE_URL."
+            f"PostgreSQL refuses to run as root, and user {uid} cannot reach {self._directory} or "
+            f"{self._binaries}: run as an ordinary user, or set DATABASE_URL."
         )
 
-    def _reaches_everything(self) -> bool:
+    def _probe(self) -> None:
+        """Raise unless the server's user can reach all that it needs."""
         script = 'test -x "$0" && test -w "$1" && exec "$2" --version'
         paths = (self._directory, self._socket_directory, self._binaries / "postgres")
         command = [*self._prefix, "/bin/sh", "-c", script, *map(str, paths)]
-        with suppress(OSError, subprocess.SubprocessError):
-            subprocess.run(command, capture_output=True, check=True, **self._credentials)
-            return True
-        return False
+        subprocess.run(command, capture_output=True, check=True, **self._credentials)
 
     def _stop(self) -> None:
         """Stop PostgreSQL in order; after a while, at once, which is safe and costs a recovery."""
@@ -308,17 +307,20 @@ def _is_locked(path: Path) -> bool:
 
 
 def _read_pid_file(directory: Path) -> list[str]:
-    """Return what PostgreSQL tells of itself: the first line is its id, the fifth its socket directory."""
+    """Return what PostgreSQL tells: line 1 is its process id, 5 its socket directory, 8 its state."""
     return os.fsdecode((directory / "data" / "postmaster.pid").read_bytes()).split("\n")
 
 
 def _find_ready_socket(directory: Path) -> Path | None:
-    """Return the socket directory once PostgreSQL answers a start-up packet with anything but "not yet"."""
+    """Return the socket directory once PostgreSQL says that it is ready, and lives to answer as much."""
     packet = struct.pack("!i", 3 << 16) + b"user\0postgres\0database\0postgres\0\0"
     goodbye = b"X\0\0\0\4"
     with suppress(OSError, IndexError), socket.socket(socket.AF_UNIX) as client:
-        # Read, not computed, because the temporary directory of another process can be another.
-        socket_directory = Path(_read_pid_file(directory)[4])
+        lines = _read_pid_file(directory)
+        if lines[7].strip() != "ready":
+            return None
+        # Read, not computed, because another process may have another temporary directory.
+        socket_directory = Path(lines[4])
         client.settimeout(1)
         client.connect(os.fsencode(socket_directory / _SOCKET))
         client.sendall(struct.pack("!i", len(packet) + 4) + packet + goodbye)

@@ -1,8 +1,13 @@
-"""The domains, one line each: what they serve, and what they add to manage.py."""
+"""The domains, joined by a line each: what they serve, what they seed, what they add to manage.py."""
 
+from app.domain.system import commands as system
 from app.domain.system.controllers import HealthController
 from app.domain.todos.controllers import TodoController
-from app.domain.users import models as _users
+from app.domain.todos.seeding import TodoSeeder
+from app.domain.users.commands import users
+from app.domain.users.seeding import IdentityFactory
 
 CONTROLLERS = (HealthController, TodoController)
-COMMANDS = ()
+SEEDERS = (TodoSeeder(),)
+USER_FACTORY = IdentityFactory
+COMMANDS = (system.run, system.token, system.routes, system.check, system.health, users)

@@ -10,8 +10,8 @@ from app.lib.errors import ApiError, Conflict, FieldError, Invalid, Unavailable
 type Violations = Mapping[str, FieldError | ApiError]
 """What a broken constraint, by its name, means to the client."""
 
-# 08 connection, 53 out of resources, 57P0* shut down or starting up
-_UNAVAILABLE = ("08", "53", "57P0")
+# 08 connection, 28 login refused, 3D no such database, 53 out of resources, 57P0* shut down or starting up
+_UNAVAILABLE = ("08", "28", "3D", "53", "57P0")
 _STATEMENT_TIMEOUT = "57014"
 _LOCK_TIMEOUT = "55P03"
 _SERIALIZATION = "40"

@@ -30,7 +30,9 @@ SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:@/+=-]{1,128}")
 DETAILS = {400: "The body is not valid JSON", 404: "Not found", 405: "Method not allowed"}
 
 MISSING_TOKEN = HTTPException(401, "Missing authentication token", {"WWW-Authenticate": "Bearer"})
-INVALID_TOKEN = HTTPException(401, "Invalid or expired token", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+INVALID_TOKEN = HTTPException(
+    401, "Invalid or expired token", {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+)
 FORBIDDEN = HTTPException(403, "Forbidden: not authorized to access this resource")
 
 type Authenticate = Callable[[Request, HTTPAuthorizationCredentials | None], Awaitable[str]]

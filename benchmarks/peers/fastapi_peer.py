@@ -29,13 +29,20 @@ from pydantic import (
     field_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy import TIMESTAMP, ColumnElement, Index, cast, desc, make_url, text
+from sqlalchemy import TIMESTAMP, ColumnElement, Index, cast, make_url, text
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import DateTime, Enum, Field, SQLModel, Text, col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from benchmarks.peers.fastapi_http import FORBIDDEN, INVALID_TOKEN, MISSING_TOKEN, Envelope, install_errors, invalid
+from benchmarks.peers.fastapi_http import (
+    FORBIDDEN,
+    INVALID_TOKEN,
+    MISSING_TOKEN,
+    Envelope,
+    install_errors,
+    invalid,
+)
 
 SCHEMA = "peer"
 LEEWAY_SECONDS = 10
@@ -62,7 +69,7 @@ class Settings(BaseSettings):
     peer_refresh: bool = True
 
 
-settings = Settings()
+settings = Settings()  # type: ignore[call-arg]  # the environment has them
 
 
 def asyncpg_url(url: str) -> str:
@@ -110,7 +117,7 @@ class User(SQLModel, table=True):
 class Todo(SQLModel, table=True):
     __tablename__ = "todos"
     __table_args__ = (
-        Index("ix_todos_user_id_created_at_id", "user_id", desc("created_at"), desc("id")),
+        Index("ix_todos_user_id_created_at_id", "user_id", "created_at", "id"),
         {"schema": SCHEMA},
     )
 
@@ -138,13 +145,13 @@ DUE_TWICE = "At most one of due_date and due_at can be set"
 
 
 def only_day(value: object) -> object:
-    if isinstance(value, str) and not DAY.fullmatch(value) or not isinstance(value, str | None):
+    if (isinstance(value, str) and not DAY.fullmatch(value)) or not isinstance(value, str | None):
         raise ValueError("Expected a date: YYYY-MM-DD")
     return value
 
 
 def only_instant(value: object) -> object:
-    if isinstance(value, str) and not INSTANT.fullmatch(value) or not isinstance(value, str | None):
+    if (isinstance(value, str) and not INSTANT.fullmatch(value)) or not isinstance(value, str | None):
         raise ValueError("Expected an RFC 3339 timestamp with an offset")
     return value
 
@@ -245,7 +252,9 @@ SORT_KEY = re.compile(f"({'|'.join(SORTABLE)})(:asc|:desc)?")
 
 def known_keys(sort: str) -> str:
     parts = sort.split(",")
-    if not all(map(SORT_KEY.fullmatch, parts)) or len({part.partition(":")[0] for part in parts}) < len(parts):
+    if not all(map(SORT_KEY.fullmatch, parts)) or len({part.partition(":")[0] for part in parts}) < len(
+        parts
+    ):
         raise ValueError(f"Expected distinct keys of {', '.join(SORTABLE)}, each with :asc or :desc")
     return sort
 
@@ -425,7 +434,10 @@ install_errors(app, authenticate=get_current_user, bearer=bearer)
 app.add_middleware(Envelope, body_limit=settings.body_limit)
 if settings.cors_origins:
     app.add_middleware(
-        CORSMiddleware, allow_origins=settings.cors_origins.split(","), allow_methods=["*"], allow_headers=["*"]
+        CORSMiddleware,
+        allow_origins=settings.cors_origins.split(","),
+        allow_methods=["*"],
+        allow_headers=["*"],
     )
 
 TODOS = "/api/{user_id}/todos"
@@ -457,7 +469,12 @@ async def list_todos(
 @app.post(TODOS, response_model=TodoPublic, status_code=201, dependencies=WITH_BODY)
 async def create_todo(user_id: str, data: TodoCreate, session: SessionDep, response: Response) -> Any:
     now = utc_now()
-    own = {"user_id": user_id, "created_at": now, "updated_at": now, "completed_at": now if data.completed else None}
+    own = {
+        "user_id": user_id,
+        "created_at": now,
+        "updated_at": now,
+        "completed_at": now if data.completed else None,
+    }
     todo = Todo.model_validate(data, update=own)
     await save(todo, session, response)
     response.headers["Location"] = f"/api/{quote(user_id, safe='')}/todos/{todo.id}"

@@ -18,7 +18,9 @@ import asyncpg
 import jwt
 from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, json
 
-POOL_SIZE = int(os.environ.get("DATABASE_POOL_SIZE", "10")) + int(os.environ.get("DATABASE_POOL_OVERFLOW", "10"))
+POOL_SIZE = int(os.environ.get("DATABASE_POOL_SIZE", "10")) + int(
+    os.environ.get("DATABASE_POOL_OVERFLOW", "10")
+)
 MAX_CACHED_TOKENS = 10_000
 TODO_PATH = re.compile(r"/api/([^/]+)/todos(?:/([0-9a-f-]{36})(/toggle-complete)?)?")
 
@@ -138,7 +140,10 @@ class Tokens:
         if scheme.lower() != b"bearer":
             raise jwt.InvalidTokenError
         claims: dict[str, Any] = jwt.decode(
-            token, self._secret, algorithms=["HS256"], options={"require": ["exp", "sub"], "verify_aud": False}
+            token,
+            self._secret,
+            algorithms=["HS256"],
+            options={"require": ["exp", "sub"], "verify_aud": False},
         )
         return claims
 
@@ -208,10 +213,8 @@ class Floor:
     async def _create(self, user_id: str, data: TodoCreate) -> Answer:
         now = datetime.now(UTC)
         completed_at = now if data.completed else None
-        row = await self._pool.fetchrow(
-            INSERT, uuid7(), user_id, data.title, data.description, data.completed, completed_at, data.priority,
-            data.due_date, data.due_at, data.tags, now, now, 1,
-        )  # fmt: skip
+        own = uuid7(), user_id, data.title, data.description, data.completed, completed_at, data.priority
+        row = await self._pool.fetchrow(INSERT, *own, data.due_date, data.due_at, data.tags, now, now, 1)
         return one(row, 201)
 
     async def _update(self, user_id: str, todo_id: UUID, data: TodoUpdate) -> Answer:

@@ -43,16 +43,18 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 
 def list_processes(directory: Path, program: str = "") -> list[int]:
-    output = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,args="], capture_output=True, check=True).stdout
+    command = ["ps", "-A", "-ww", "-o", "pid=", "-o", "args="]
+    output = subprocess.run(command, capture_output=True, check=True).stdout
     lines = output.decode(errors="replace").splitlines()
     return [int(line.split()[0]) for line in lines if f"{directory}" in line and program in line]
 
 
 def kill_all(directory: Path, program: str) -> None:
     wait_until(lambda: list_processes(directory, program))
-    for pid in list_processes(directory, program):
+    killed = set(list_processes(directory, program))
+    for pid in killed:
         os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not list_processes(directory, program))
+    wait_until(lambda: killed.isdisjoint(list_processes(directory, program)))
 
 
 def query(url: str, sql: str) -> object:
@@ -107,6 +109,18 @@ def test_start_and_close_can_be_repeated(directory: Path) -> None:
     postgres.close()
 
 
+@pytest.fixture(scope="module")
+def shared_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PGPORT", "6000")
+        patch.setenv("PGTZ", "Asia/Tokyo")
+        patch.setenv("LC_ALL", "no_SUCH.locale")
+        postgres = EmbeddedPostgres(tmp_path_factory.mktemp("settings"), durable=False)
+        url = postgres.start()
+    yield url
+    postgres.close()
+
+
 @pytest.mark.parametrize(
     ("expression", "value"),
     [
@@ -121,18 +135,6 @@ def test_start_and_close_can_be_repeated(directory: Path) -> None:
 )
 def test_settings_do_not_depend_on_the_machine(shared_url: str, expression: str, value: object) -> None:
     assert query(shared_url, f"SELECT {expression}") == value
-
-
-@pytest.fixture(scope="module")
-def shared_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PGPORT", "6000")
-        patch.setenv("PGTZ", "Asia/Tokyo")
-        patch.setenv("LC_ALL", "no_SUCH.locale")
-        postgres = EmbeddedPostgres(tmp_path_factory.mktemp("settings"), durable=False)
-        url = postgres.start()
-    yield url
-    postgres.close()
 
 
 @pytest.mark.parametrize(("durable", "fsync"), [(True, "on"), (False, "off")])
@@ -227,23 +229,14 @@ def test_process_ids_of_before_a_crash_mean_nothing(directory: Path) -> None:
 
 
 def test_an_interrupted_initdb_is_repeated(directory: Path) -> None:
-    with another_user_in_initdb(directory) as user:
+    with spawn_user(directory) as user:
+        wait_until(lambda: (directory / "data.new").exists() or (directory / "data").exists())
         kill_all(directory, "embedded.py")
         user.kill()
     (directory / "data.new").mkdir(exist_ok=True)
     (directory / "data.new" / "PG_VERSION").write_text("18\n")
     make_table(directory)
     assert not (directory / "data.new").exists()
-
-
-@contextmanager
-def another_user_in_initdb(directory: Path) -> Iterator[subprocess.Popen[str]]:
-    with spawn_user(directory) as process:
-        try:
-            wait_until(lambda: (directory / "data.new").exists() or (directory / "data").exists())
-            yield process
-        finally:
-            process.kill()
 
 
 def test_foreign_files_are_kept(directory: Path) -> None:

@@ -1,0 +1,159 @@
+"""`manage.py run`, `token`, `routes`, `check`, `health`."""
+
+import os
+import socket
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import rich_click as click
+import uvicorn
+from litestar import Litestar
+
+from app.db.config import open_database
+from app.db.embedded import EmbeddedPostgres
+from app.db.migrate import migrate, pending_revisions
+from app.domain.system.checks import Finding, run_checks
+from app.domain.system.services import check_health
+from app.lib.cli import CommandError, run_async, settings_of
+from app.lib.log import uvicorn_logging
+from app.lib.routes import guarded_by, operations
+from app.lib.settings import Settings
+from app.lib.tokens import mint
+
+APPLICATION = "app.main:create_app"
+DEMO_USER = "demo"
+DEMO_TTL_SECONDS = 24 * 3600
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
+@click.option("--workers", type=click.IntRange(1, 128), default=1, show_default=True, help="Server processes.")
+@click.option("--reload", is_flag=True, help="Restart when the code changes.")
+def run(app: Litestar, host: str, port: int, workers: int, reload: bool) -> None:
+    """Serve the API; with the embedded database, migrate it first."""
+    settings = settings_of(app)
+    if reload and workers > 1:
+        raise CommandError("--reload serves with one process: leave --workers out.")
+    _refuse_taken(host, port)
+    with ExitStack() as stack:
+        if settings.database_url is None:
+            embedded = stack.enter_context(EmbeddedPostgres(settings.data_dir / "postgres"))
+            os.environ["DATABASE_URL"] = embedded  # for the server processes
+            settings = Settings.load()
+            run_async(_migrate(settings))
+        else:
+            run_async(_warn_of_pending(settings))
+        threading.Thread(target=_announce, args=(settings, host, port), daemon=True).start()
+        uvicorn.run(
+            APPLICATION,
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            reload=reload,
+            reload_dirs=[str(Path(__file__).parents[2])] if reload else None,
+            loop="auto",
+            http="httptools",
+            ws="none",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=30,
+            log_config=uvicorn_logging(settings),
+        )
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise CommandError(f"Cannot listen on {host}:{port} ({error.strerror}): choose another --host or --port.") from error
+
+
+async def _migrate(settings: Settings) -> None:
+    async with open_database(settings) as database:
+        await migrate(database)
+
+
+async def _warn_of_pending(settings: Settings) -> None:
+    async with open_database(settings) as database:
+        if pending := await pending_revisions(database):
+            click.echo(f"Warning: {len(pending)} migrations are pending: run `python manage.py migrate`.", err=True)
+
+
+def _announce(settings: Settings, host: str, port: int) -> None:
+    """Once the server answers, say where, and how to try it."""
+    address = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
+    while True:
+        try:
+            socket.create_connection((address, port), timeout=1).close()
+            break
+        except OSError:
+            time.sleep(0.05)
+    url = f"http://{f'[{address}]' if ':' in address else address}:{port}"
+    click.echo(f"Listening on {url}/api, described by {url}/api/schema")
+    if not settings.in_production:
+        token = mint(settings, DEMO_USER, ttl=DEMO_TTL_SECONDS)
+        click.echo(f"A token of the user {DEMO_USER!r}, for a day:\n\n{token}\n\nTry it:\n")
+        click.echo(
+            f"curl -X POST {url}/api/{DEMO_USER}/todos -H 'Authorization: Bearer {token}'"
+            """ -H 'Content-Type: application/json' -d '{"title": "Try the API"}'\n"""
+        )
+
+
+@click.command()
+@click.argument("user_id")
+@click.option("--ttl", type=click.IntRange(1), default=3600, show_default=True, help="Seconds until it expires.")
+@click.option("--role", help="The claim that ROLE_CLAIM names.")
+@click.option("--email", help="The claim `email`.")
+@click.option("--name", help="The claim `name`.")
+def token(app: Litestar, user_id: str, ttl: int, role: str | None, email: str | None, name: str | None) -> None:
+    """Print a token of USER_ID, signed as Better Auth would; not in production."""
+    settings = settings_of(app)
+    if settings.in_production:
+        raise CommandError("No tokens are made in production: sign in at your Better Auth server.")
+    click.echo(mint(settings, user_id, ttl=ttl, role=role, email=email, name=name))
+
+
+@click.command()
+def routes(app: Litestar) -> None:
+    """List every route: method, path, operation, and what guards it."""
+    for operation in operations(app):
+        guards = ", ".join(guarded_by(operation.handler)) or "token"
+        click.echo(f"{operation.method:8}{operation.path:58}{operation.name:20}{guards}")
+
+
+@click.command()
+def check(app: Litestar) -> None:
+    """Check the routes, the models, the migrations and the database; exit 1 on an error."""
+
+    async def work() -> list[Finding]:
+        async with open_database(settings_of(app)) as database:
+            return await run_checks(app, database)
+
+    findings = run_async(work())
+    for finding in findings:
+        click.echo(f"{finding.level}: {finding.number} {finding.message}", err=True)
+    if any(finding.level == "error" for finding in findings):
+        raise SystemExit(1)
+    click.echo("No problems found." if not findings else "No errors found.")
+
+
+@click.command()
+def health(app: Litestar) -> None:
+    """For exec probes: exit 0 if requests can be served, 1 if not. Needs no token and opens nothing."""
+
+    async def work() -> None:
+        async with open_database(settings_of(app)) as database:
+            state = await check_health(database)
+        click.echo(f"{state.status}: database {state.database}, migrations {state.migrations}")
+        if not state.is_good:
+            raise SystemExit(1)
+
+    run_async(work())

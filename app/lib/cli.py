@@ -1,0 +1,67 @@
+"""What the commands share: errors of one or two lines that say what to do, and an exit status to trust."""
+
+import asyncio
+import sys
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from litestar import Litestar
+from sqlalchemy.exc import DBAPIError
+
+from app.lib.database_errors import sqlstate, translate
+from app.lib.errors import Unavailable
+from app.lib.settings import ConfigurationError, Settings
+
+_UNDEFINED_TABLE = "42P01"
+_LOCK_TIMEOUT = "55P03"
+
+
+class CommandError(Exception):
+    """A command cannot do what it was asked; the message says what to do instead."""
+
+
+def settings_of(app: Litestar) -> Settings:
+    """Give the settings that the application was made with."""
+    settings: Settings = app.state.settings
+    return settings
+
+
+def run_async[T](work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's work to its end."""
+    return asyncio.run(work)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """End the process with status 1 and a plain message where the cause is not a bug."""
+    try:
+        yield
+    except ConfigurationError as error:
+        sys.exit("\n".join(["The configuration is not complete:", *(f"  {line}" for line in error.problems)]))
+    except (CommandError, Unavailable, DBAPIError, OSError) as error:
+        if (message := _explain(error)) is None:
+            raise
+        sys.exit(f"Error: {message}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _explain(error: Exception) -> str | None:
+    if isinstance(error, CommandError):
+        return str(error)
+    if sqlstate(error) == _UNDEFINED_TABLE:
+        return "The database has no tables yet: run `python manage.py migrate`."
+    if sqlstate(error) == _LOCK_TIMEOUT:
+        return "Another process holds the lock, a migration probably: wait for it, and try again."
+    if isinstance(error, Unavailable) or translate(error, {}) is not None:
+        return f"The database cannot be reached ({_reason(error)}). Start it, or correct DATABASE_URL."
+    return None
+
+
+def _reason(error: BaseException) -> str:
+    """Give the innermost cause in a line; asyncpg's messages name hosts and users, never passwords."""
+    while cause := error.__cause__ or getattr(error, "orig", None):
+        error = cause
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

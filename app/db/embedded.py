@@ -125,7 +125,7 @@ class EmbeddedPostgres:
         log = os.open(self._directory / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             start = os.fstat(log).st_size
-            subprocess.run(
+            subprocess.run(  # noqa: S603 -- this very file
                 [*command, Path(__file__).resolve(), self._directory, _find_binaries(), mode],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -157,7 +157,8 @@ class _Supervisor:
         signal.signal(signal.SIGTERM, self._terminate)
         answered = True
         try:
-            # Polled, because two things are waited for: a free lease, and a PostgreSQL that is gone.
+            # Polled, because it waits for two things: a free lease, and a PostgreSQL that is gone. The lease,
+            # once granted, is kept until this process has ended: who comes next waits for that.
             while not self._terminated and _try_lock(self._directory / "lease", fcntl.LOCK_EX) is None:
                 if (lock := _try_lock(self._directory / "postgres", fcntl.LOCK_EX)) is not None:
                     try:
@@ -181,7 +182,7 @@ class _Supervisor:
         """Start PostgreSQL, which takes over the lock: who holds it knows that nothing else uses the data."""
         self._make_socket_directory()
         if self._server_user:
-            self._lend_rights(*self._server_user)
+            self._choose_credentials(*self._server_user)
         if not (self._data / "PG_VERSION").exists():
             self._make_data(lock)
         # PostgreSQL would refuse to start if a process has since got an id that these name.
@@ -196,7 +197,7 @@ class _Supervisor:
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))
         }
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603 -- a program of the wheel
             [*self._prefix, self._binaries / program, *arguments],
             stdin=subprocess.DEVNULL,
             env=kept | {"LC_ALL": "C", "TZ": "UTC"},
@@ -232,7 +233,7 @@ class _Supervisor:
         if not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o077 or status.st_uid not in owners:
             raise EmbeddedPostgresError(f"{self._socket_directory} is not private: remove it.")
 
-    def _lend_rights(self, uid: int, gid: int) -> None:
+    def _choose_credentials(self, uid: int, gid: int) -> None:
         """Choose how root starts PostgreSQL, which refuses to run as root."""
         if self._data.exists() and self._data.stat().st_uid == 0:
             for path in (self._data, *self._data.rglob("*")):
@@ -263,7 +264,7 @@ class _Supervisor:
         script = 'test -x "$0" && test -w "$1" && exec "$2" --version'
         paths = (self._directory, self._socket_directory, self._binaries / "postgres")
         command = [*self._prefix, "/bin/sh", "-c", script, *map(str, paths)]
-        subprocess.run(command, capture_output=True, check=True, **self._credentials)
+        subprocess.run(command, capture_output=True, check=True, **self._credentials)  # noqa: S603 -- fixed
 
     def _stop(self) -> None:
         """Stop PostgreSQL in order; after a while, at once, which is safe and costs a recovery."""
@@ -356,7 +357,7 @@ def _choose_socket_directory(directory: Path) -> Path:
     for path in (directory / "socket", Path(tempfile.gettempdir()) / name):
         if len(str(path / _SOCKET)) <= _SUN_PATH and re.fullmatch(r"[\w/.-]+", str(path), re.ASCII):
             return path
-    return Path("/tmp") / name
+    return Path("/tmp") / name  # noqa: S108 -- it must be private before it is used
 
 
 def _find_server_user(data: Path) -> tuple[int, int]:

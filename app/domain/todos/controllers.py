@@ -4,11 +4,16 @@ from typing import ClassVar
 from uuid import UUID
 
 from litestar import Controller, delete, get, patch, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
 
 from app.domain.todos.schemas import TodoCreate, TodoQuery, TodoRead, TodoUpdate
 from app.domain.todos.services import TodoService
 from app.lib.auth import requires_owner
 from app.lib.query import Page
+
+Todos = NamedDependency[TodoService]
+TodoId = FromPath[UUID]
 
 
 class TodoController(Controller):
@@ -20,46 +25,46 @@ class TodoController(Controller):
     dependencies: ClassVar = {"todos": TodoService.provide()}
 
     @get(criteria=TodoQuery)
-    async def list_todos(self, todos: TodoService, criteria: TodoQuery) -> Page[TodoRead]:
+    async def list_todos(self, todos: Todos, criteria: NamedDependency[TodoQuery]) -> Page[TodoRead]:
         """List todos, newest first unless sorted otherwise."""
         return await todos.list_page(criteria)
 
     @post()
-    async def create_todo(self, todos: TodoService, data: TodoCreate) -> TodoRead:
+    async def create_todo(self, todos: Todos, data: JSONBody[TodoCreate]) -> TodoRead:
         """Create a todo."""
         return await todos.create(data)
 
     @get("/{todo_id:uuid}")
-    async def get_todo(self, todos: TodoService, todo_id: UUID) -> TodoRead:
+    async def get_todo(self, todos: Todos, todo_id: TodoId) -> TodoRead:
         """Get one todo."""
         return await todos.get(todo_id)
 
     @put("/{todo_id:uuid}")
-    async def replace_todo(self, todos: TodoService, todo_id: UUID, data: TodoCreate) -> TodoRead:
+    async def replace_todo(self, todos: Todos, todo_id: TodoId, data: JSONBody[TodoCreate]) -> TodoRead:
         """Replace a todo: what is left out goes back to its default."""
         return await todos.update(todo_id, data)
 
     @patch("/{todo_id:uuid}")
-    async def update_todo(self, todos: TodoService, todo_id: UUID, data: TodoUpdate) -> TodoRead:
+    async def update_todo(self, todos: Todos, todo_id: TodoId, data: JSONBody[TodoUpdate]) -> TodoRead:
         """Change what is sent, as a JSON merge patch."""
         return await todos.update(todo_id, data)
 
     @delete("/{todo_id:uuid}")
-    async def delete_todo(self, todos: TodoService, todo_id: UUID) -> None:
+    async def delete_todo(self, todos: Todos, todo_id: TodoId) -> None:
         """Delete a todo."""
         await todos.delete(todo_id)
 
     @post("/{todo_id:uuid}/toggle-complete", status_code=200)
-    async def toggle_complete(self, todos: TodoService, todo_id: UUID) -> TodoRead:
+    async def toggle_complete(self, todos: Todos, todo_id: TodoId) -> TodoRead:
         """Flip `completed` atomically."""
         return await todos.toggle_complete(todo_id)
 
     @post("/{todo_id:uuid}/complete", status_code=200)
-    async def complete_todo(self, todos: TodoService, todo_id: UUID) -> TodoRead:
+    async def complete_todo(self, todos: Todos, todo_id: TodoId) -> TodoRead:
         """Complete a todo; safe to repeat."""
         return await todos.complete(todo_id)
 
     @post("/{todo_id:uuid}/reopen", status_code=200)
-    async def reopen_todo(self, todos: TodoService, todo_id: UUID) -> TodoRead:
+    async def reopen_todo(self, todos: Todos, todo_id: TodoId) -> TodoRead:
         """Reopen a todo; safe to repeat."""
         return await todos.reopen(todo_id)

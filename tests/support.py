@@ -1,0 +1,95 @@
+"""What tests share beside fixtures."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import jwt
+from litestar import Litestar
+from sqlalchemy import make_url
+
+SECRET = "a-secret-for-tests-of-32-bytes-or-more"
+
+
+class Client(httpx.AsyncClient):
+    """An HTTP client of one user: `todos(id)` gives paths below the user's own."""
+
+    def __init__(self, user_id: str, **options: Any) -> None:
+        super().__init__(base_url="http://testserver", **options)
+        self.user_id = user_id
+
+    def path(self, *parts: object) -> str:
+        """Give a path below `/api/{user_id}`."""
+        return "/".join(["/api", quote(self.user_id, safe=""), *map(str, parts)])
+
+    def todos(self, *parts: object) -> str:
+        """Give a path below the user's todos."""
+        return self.path("todos", *parts)
+
+    async def create(self, **fields: Any) -> dict[str, Any]:
+        """Create a todo, and give it as the server answered."""
+        response = await self.post(self.todos(), json={"title": "Water the plants"} | fields)
+        assert response.status_code == 201, response.text
+        return response.json()
+
+
+@asynccontextmanager
+async def running(app: Litestar) -> AsyncIterator[Litestar]:
+    """Run an application's lifespan in a task of its own: fixtures are set up and torn down in different ones."""
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def live() -> None:
+        async with app.lifespan():
+            started.set()
+            await ended.wait()
+
+    task = asyncio.create_task(live())
+    waiting = asyncio.create_task(started.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    try:
+        if not task.done():
+            yield app
+    finally:
+        ended.set()
+        await task
+
+
+def token_for(user_id: object, *, secret: str = SECRET, algorithm: str = "HS256", **claims: Any) -> str:
+    """Sign a token as Better Auth would; a claim given as None is left out."""
+    now = int(time.time())
+    payload = {"sub": user_id, "iat": now, "exp": now + 600} | claims
+    return jwt.encode({name: value for name, value in payload.items() if value is not None}, secret, algorithm)
+
+
+def assert_problem(response: httpx.Response, status: int, detail: str | None = None) -> dict[str, Any]:
+    """Assert that an answer is a problem document of this status, whole and consistent."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert problem["status"] == status
+    assert problem.keys() >= {"type", "title", "status", "detail", "instance", "request_id"}
+    assert problem["request_id"] == response.headers["x-request-id"]
+    if detail is not None:
+        assert problem["detail"] == detail
+    return problem
+
+
+def mistakes(response: httpx.Response) -> dict[str, str]:
+    """Give the errors of a 422 by pointer or parameter."""
+    problem = assert_problem(response, 422)
+    return {error.get("pointer", error.get("parameter")): error["detail"] for error in problem["errors"]}
+
+
+def admin_url(url: str) -> str:
+    """Give a server's URL in the form that asyncpg takes."""
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def database_url(url: str, name: str) -> str:
+    """Give the URL of another database on the same server."""
+    return make_url(url).set(drivername="postgresql", database=name).render_as_string(hide_password=False)

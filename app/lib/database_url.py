@@ -41,7 +41,7 @@ def parse_database_url(text: str) -> ConnectionTarget:
     if not url.database:
         raise DatabaseUrlError("names no database: expected postgresql://user:password@host:5432/database")
     options = {key: value if isinstance(value, str) else value[-1] for key, value in url.query.items()}
-    kept = {"host": options.pop("host")} if "host" in options else {}  # the directory of a Unix socket
+    kept: dict[str, str] = {name: options.pop(name) for name in ("host", "port") if name in options}  # of a Unix socket
     pooled = options.pop("pgbouncer", "false").lower() in ("true", "1")
     arguments = _arguments(options)
     if options:

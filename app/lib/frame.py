@@ -2,9 +2,11 @@
 
 import re
 import time
+from collections.abc import Iterable
+from typing import Any, cast
 
 import structlog
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from uuid_utils import uuid7
 
 from app.lib.errors import PROBLEM_JSON
@@ -31,35 +33,36 @@ class Frame:
             self._headers.append((b"strict-transport-security", b"max-age=63072000; includeSubDomains"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            raise RuntimeError("Only HTTP is served")
+        """Answer one request."""
         started = time.perf_counter()
-        request_id = _request_id(scope)
-        scope["state"]["request_id"] = request_id.decode()
-        head = scope["method"] == "HEAD"
-        if head:  # HEAD is GET without the body; a copy, for the server still has to know
-            scope = {**scope, "method": "GET"}
+        request: HTTPScope = cast("HTTPScope", scope)
+        request_id = _request_id(request["headers"])
+        request["state"]["request_id"] = request_id.decode()
+        method = request["method"]
+        if method == "HEAD":  # GET without the body; in a copy, for the server still has to know
+            request = cast("HTTPScope", {**request, "method": "GET"})
         fixed = [*self._headers, (b"x-request-id", request_id)]
         status = 0
 
-        async def framed(message: Message) -> None:
+        async def framed(message: Any) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*map(_amend, message["headers"]), *fixed, *_policy(message["headers"])]
-            elif head:
+                headers = message["headers"]
+                message["headers"] = [*map(_amend, headers), *fixed, *_policy(headers)]
+            elif method == "HEAD":
                 message["body"] = b""
             await send(message)
 
         try:
-            await self._app(scope, receive, framed)
+            await self._app(request, receive, framed)
         except Exception as error:
             if status:
                 raise  # the answer has begun: the server closes the connection
-            await problem_reply(as_api_error(error, scope), scope)(scope, receive, framed)
+            await problem_reply(as_api_error(error, request), request)(request, receive, framed)
         finally:
             if self._logs_requests:
-                self._record(scope, "HEAD" if head else scope["method"], status, time.perf_counter() - started)
+                self._record(request, method, status, time.perf_counter() - started)
 
     def _record(self, scope: HTTPScope, method: str, status: int, seconds: float) -> None:
         _log.info(
@@ -72,8 +75,8 @@ class Frame:
         )
 
 
-def _request_id(scope: Scope) -> bytes:
-    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
+def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    given = next((value for name, value in headers if name == b"x-request-id"), None)
     return given if given and SANE_REQUEST_ID.fullmatch(given) else str(uuid7()).encode()
 
 

@@ -55,7 +55,7 @@ def criteria_of(request: ApiRequest) -> Any:
     return parse_query(request.scope["query_string"], cast(type[Query], request.route_handler.opt["criteria"]))
 
 
-async def before_handler(request: ApiRequest) -> Response[Any] | None:
+async def before_handler(request: Request[Any, Any, Any]) -> Response[Any] | None:
     """Answer OPTIONS, and refuse parameters where a handler takes none, after what outranks a 422."""
     if request.method == "OPTIONS":
         return ApiResponse(None, headers={"Allow": ", ".join(_methods(request))})
@@ -66,7 +66,7 @@ async def before_handler(request: ApiRequest) -> Response[Any] | None:
     return None
 
 
-def _methods(request: ApiRequest) -> list[str]:
+def _methods(request: Request[Any, Any, Any]) -> list[str]:
     """Litestar's own OPTIONS knows the methods of one handler only."""
     template = request.scope["path_template"]
     routes = [route for route in request.app.routes if isinstance(route, HTTPRoute) and route.path_format == template]
@@ -104,6 +104,7 @@ class Reply:
         self.headers = [*headers] if bodiless else [*headers, (b"content-length", b"%d" % len(body))]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+        """Send it."""
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
 

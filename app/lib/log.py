@@ -33,7 +33,7 @@ def where(error: BaseException) -> dict[str, Any]:
     """Say what was raised and where, without its message: database errors carry rows in theirs."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).is_relative_to(_PROJECT / "app")] or frames[-1:]
-    causes = []
+    causes: list[str] = []
     while error is not None and len(causes) < 5:
         causes.append(f"{type(error).__module__}.{type(error).__qualname__}")
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
@@ -49,7 +49,10 @@ class _Line(logging.Formatter):
         self._render = structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer()
 
     def format(self, record: logging.LogRecord) -> str:
-        event: dict[str, Any] = {"event": record.getMessage().splitlines()[0], "level": record.levelname.lower()}
+        event: dict[str, Any] = {
+            "event": record.getMessage().splitlines()[0],
+            "level": record.levelname.lower(),
+        }
         if record.exc_info and record.exc_info[1]:
             event |= where(record.exc_info[1])
         event["timestamp"] = datetime.fromtimestamp(record.created, UTC).isoformat()

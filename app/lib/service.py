@@ -16,13 +16,13 @@ from sqlalchemy import (
     Integer,
     Table,
     Text,
+    Uuid,
     and_,
     any_,
     bindparam,
     delete,
     func,
     insert,
-    null,
     select,
     update,
 )
@@ -91,6 +91,7 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
     @classmethod
     def derive(cls, changes: Mapping[str, ColumnElement[Any]], table: Table | None) -> dict[str, ColumnElement[Any]]:
         """Give the columns that follow from changed ones; `table` is the old row, None for a new one."""
+        del changes, table
         return {}
 
     async def get(self, item_id: UUID) -> ReadT:  # type: ignore[override]
@@ -189,8 +190,8 @@ class Statements:
     def _insert(self, body: type[Body]) -> Executable:
         changes = self._changes(body.__struct_fields__)
         values = changes | self._service.derive(changes, None)
-        owner, key = bindparam("owner", type_=Text), bindparam("key")
-        return insert(self._table).values(user_id=owner, id=key, **values).returning(*self._columns)
+        identity = {"user_id": bindparam("owner", type_=Text), "id": bindparam("key", type_=Uuid)}
+        return insert(self._table).values(identity | values).returning(*self._columns)
 
     def _update(self, fields: tuple[str, ...], conditional: bool) -> Executable:
         changes = self._changes(fields)
@@ -198,14 +199,12 @@ class Statements:
 
     def _transition(self, name: str, conditional: bool) -> Executable:
         values, unless = self._service.transitions[name]
-        touch = self._touch(dict(values), conditional)
-        return touch if unless is None else touch.where(~unless)
+        return self._touch(values, conditional, *([] if unless is None else [~unless]))
 
-    def _touch(self, values: dict[str, Any], conditional: bool) -> Any:
-        version = self._table.c.version
-        statement = update(self._table).where(self._row, *self._expected(conditional))
-        statement = statement.values(**values, updated_at=func.now(), version=version + 1)
-        return statement.returning(*self._columns)
+    def _touch(self, values: Mapping[str, Any], conditional: bool, *conditions: ColumnElement[bool]) -> Executable:
+        written = {"updated_at": func.now(), "version": self._table.c.version + 1, **values}
+        where = [self._row, *self._expected(conditional), *conditions]
+        return update(self._table).where(*where).values(written).returning(*self._columns)
 
     def _delete(self, conditional: bool) -> Executable:
         return delete(self._table).where(self._row, *self._expected(conditional)).returning(self._table.c.id)

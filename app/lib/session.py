@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Executable, Row
+from sqlalchemy import Executable
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
@@ -14,7 +14,7 @@ MAX_ATTEMPTS = 3
 NONE: Violations = {}
 
 type Parameters = dict[str, Any]
-type Rows = Sequence[Row[Any]]
+type Rows = Sequence[Sequence[Any]]
 
 
 class Session(AsyncSession):

@@ -15,7 +15,7 @@ from app.lib.database_url import ConnectionTarget, DatabaseUrlError, parse_datab
 
 PROJECT = Path(__file__).resolve().parents[2]
 MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: at least the size of the hash of HS256
-NEW_SECRET = "openssl rand -base64 32"
+NEW_SECRET = "openssl rand -base64 32"  # noqa: S105 - how to make one
 OPENABLE_PATHS = ("/api/health", "/api/schema", "/api/schema/openapi.json")
 
 _WHAT_TO_SET = {
@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     database_url: Annotated[SecretStr | None, Blankable] = None
     database_pool_size: int = Field(default=10, ge=1, le=1000)
     database_pool_overflow: int = Field(default=10, ge=0, le=1000)
-    database_pool_timeout: float = Field(default=5, gt=0, le=300)
+    database_pool_timeout: int = Field(default=5, ge=1, le=300)
     database_connect_timeout: float = Field(default=5, gt=0, le=300)
     database_statement_timeout: float = Field(default=15, gt=0, le=3600)
     data_dir: Path = PROJECT / ".data"
@@ -93,7 +93,7 @@ class Settings(BaseSettings):
         """
         file = os.environ.get("ENV_FILE", str(PROJECT / ".env"))
         try:
-            settings = cls(_env_file=file or None)  # type: ignore[call-arg]
+            settings = cls(_env_file=file or None)
         except ValidationError as error:
             raise ConfigurationError(list(map(_problem, error.errors()))) from None
         if settings.better_auth_secret is None:
@@ -103,6 +103,7 @@ class Settings(BaseSettings):
 
     @property
     def in_production(self) -> bool:
+        """Whether safety has no defaults."""
         return self.environment is Environment.PRODUCTION
 
     @property
@@ -185,5 +186,5 @@ def development_secret(directory: Path) -> str:
             file.write(secrets.token_urlsafe(MIN_SECRET_BYTES))
         with suppress(FileExistsError):  # another process was faster: its secret counts
             os.link(draft, path)
-        os.unlink(draft)
+        Path(draft).unlink()
     return path.read_text()

@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     peer_refresh: bool = True
 
 
-settings = Settings()  # type: ignore[call-arg]  # the environment has them
+settings = Settings()
 
 
 def asyncpg_url(url: str) -> str:
@@ -251,10 +251,8 @@ SORT_KEY = re.compile(f"({'|'.join(SORTABLE)})(:asc|:desc)?")
 
 
 def known_keys(sort: str) -> str:
-    parts = sort.split(",")
-    if not all(map(SORT_KEY.fullmatch, parts)) or len({part.partition(":")[0] for part in parts}) < len(
-        parts
-    ):
+    found = [SORT_KEY.fullmatch(part) for part in sort.split(",")]
+    if len({match and match[1] for match in found} - {None}) < len(found):
         raise ValueError(f"Expected distinct keys of {', '.join(SORTABLE)}, each with :asc or :desc")
     return sort
 

@@ -27,7 +27,11 @@ async def run_checks(app: Litestar, database: Database) -> list[Finding]:
 
 def _open_routes(app: Litestar) -> list[Finding]:
     return [
-        Finding("A001", "error", f"{item.method} {item.path} is not guarded by requires_owner: add it to the controller.")
+        Finding(
+            "A001",
+            "error",
+            f"{item.method} {item.path} is not guarded by requires_owner: add it to the controller.",
+        )
         for item in unowned(app, requires_owner.__name__)
     ]
 
@@ -40,5 +44,11 @@ async def _database(database: Database) -> list[Finding]:
     if pending:
         return [Finding("D002", "error", f"{len(pending)} migrations are pending: run `python manage.py migrate`.")]
     if await differences(database):
-        return [Finding("D003", "error", "The models differ from the migrations: run `python manage.py makemigrations`.")]
+        return [
+            Finding(
+                "D003",
+                "error",
+                "The models differ from the migrations: run `python manage.py makemigrations`.",
+            )
+        ]
     return []

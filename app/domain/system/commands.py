@@ -73,7 +73,9 @@ def _refuse_taken(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        raise CommandError(f"Cannot listen on {host}:{port} ({error.strerror}): choose another --host or --port.") from error
+        raise CommandError(
+            f"Cannot listen on {host}:{port} ({error.strerror}): choose another --host or --port."
+        ) from error
 
 
 async def _migrate(settings: Settings) -> None:

@@ -1,7 +1,5 @@
 """`/api/health`."""
 
-from typing import Any, ClassVar
-
 from litestar import Controller, get
 
 from app.domain.system.services import Health, check_health
@@ -13,7 +11,7 @@ class HealthController(Controller):
     """The one resource without a user."""
 
     path = "/health"
-    tags: ClassVar = ["system"]
+    tags = ["system"]
 
     @get()
     async def get_health(self, request: ApiRequest) -> Health:

@@ -1,6 +1,5 @@
 """`/api/{user_id}/todos`."""
 
-from typing import ClassVar
 from uuid import UUID
 
 from litestar import Controller, delete, get, patch, post, put
@@ -20,9 +19,9 @@ class TodoController(Controller):
     """Todos of one user."""
 
     path = "/{user_id:str}/todos"
-    tags: ClassVar = ["todos"]
-    guards: ClassVar = [requires_owner]
-    dependencies: ClassVar = {"todos": TodoService.provide()}
+    tags = ["todos"]
+    guards = [requires_owner]
+    dependencies = {"todos": TodoService.provide()}
 
     @get(criteria=TodoQuery)
     async def list_todos(self, todos: Todos, criteria: NamedDependency[TodoQuery]) -> Page[TodoRead]:

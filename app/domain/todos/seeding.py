@@ -1,19 +1,44 @@
 """Believable todos."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any
 
 from faker import Faker
 from polyfactory.factories.msgspec_factory import MsgspecFactory
 from uuid_utils.compat import uuid7
 
+from app.db.base import table_of
 from app.domain.todos.models import Todo
 from app.domain.todos.schemas import Priority, TodoCreate
 
-_ACTS = ("Buy", "Call about", "Clean", "Compare", "Finish", "Fix", "Order", "Plan", "Return", "Review", "Send", "Sort")
-_THINGS = ("bike", "birthday gift", "bookshelf", "budget", "flight", "garden", "insurance", "invoice", "laptop", "passport")
+_ACTS = (
+    "Buy",
+    "Call about",
+    "Clean",
+    "Compare",
+    "Finish",
+    "Fix",
+    "Order",
+    "Plan",
+    "Return",
+    "Review",
+    "Send",
+    "Sort",
+)
+_THINGS = (
+    "bike",
+    "birthday gift",
+    "bookshelf",
+    "budget",
+    "flight",
+    "garden",
+    "insurance",
+    "invoice",
+    "laptop",
+    "passport",
+)
 _WHEN = ("", "", "", " before the weekend", " for the trip", " with Sam", " this month", " again", " at last")
 _TAGS = ("home", "work", "errands", "health", "money", "travel", "urgent", "someday")
 _DAYS = 365
@@ -49,7 +74,7 @@ class TodoFactory(MsgspecFactory[TodoCreate]):
     @classmethod
     def due_date(cls) -> date | None:
         """A day within half a year, for every second."""
-        day = date.today() + timedelta(days=cls.__random__.randint(-_DAYS // 2, _DAYS // 2))
+        day = datetime.now(UTC).date() + timedelta(days=cls.__random__.randint(-_DAYS // 2, _DAYS // 2))
         return day if cls.__random__.random() < 1 / 2 else None
 
     due_at = None
@@ -63,8 +88,15 @@ class TodoFactory(MsgspecFactory[TodoCreate]):
 class TodoSeeder:
     """Makes rows of todos: thousands of different ones, dealt out to the users."""
 
-    table: ClassVar = Todo.__table__  # type: ignore[attr-defined]
-    columns: ClassVar = ("user_id", "id", *TodoCreate.__struct_fields__, "completed_at", "created_at", "updated_at")
+    table = table_of(Todo)
+    columns: Sequence[str] = (
+        "user_id",
+        "id",
+        *TodoCreate.__struct_fields__,
+        "completed_at",
+        "created_at",
+        "updated_at",
+    )
 
     def rows(self, user_id: str, count: int) -> Iterator[tuple[Any, ...]]:
         """Give `count` todos of a user, made over the last year."""

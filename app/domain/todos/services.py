@@ -5,10 +5,23 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, DateTime, Table, Text, any_, bindparam, case, cast, false, func, null, true
+from sqlalchemy import (
+    ColumnElement,
+    DateTime,
+    Table,
+    Text,
+    any_,
+    bindparam,
+    case,
+    cast,
+    false,
+    func,
+    null,
+    true,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlmodel import col
 
+from app.db.base import table_of
 from app.domain.todos.models import Todo
 from app.domain.todos.schemas import DUE_TWICE, PRIORITIES, TodoRead
 from app.lib.service import Transition, UserScopedService, value_of
@@ -22,10 +35,12 @@ def _texts(name: str) -> ColumnElement[Any]:
     return bindparam(value_of(name), type_=ARRAY(Text))
 
 
+_todo = table_of(Todo).c
+
 # A day is due from its first moment in UTC on.
-_day_begins = func.timezone("UTC", cast(col(Todo.due_date), DateTime), type_=DateTime(timezone=True))
-_due: ColumnElement[Any] = func.coalesce(col(Todo.due_at), _day_begins)
-_rank: ColumnElement[Any] = case({name: rank for rank, name in enumerate(PRIORITIES)}, value=col(Todo.priority))
+_day_begins = func.timezone("UTC", cast(_todo.due_date, DateTime), type_=DateTime(timezone=True))
+_due: ColumnElement[Any] = func.coalesce(_todo.due_at, _day_begins)
+_rank: ColumnElement[Any] = case({name: rank for rank, name in enumerate(PRIORITIES)}, value=_todo.priority)
 
 
 class TodoService(UserScopedService[Todo, TodoRead]):
@@ -35,29 +50,32 @@ class TodoService(UserScopedService[Todo, TodoRead]):
     read = TodoRead
     violations: ClassVar = {"ck_todos_due_once": DUE_TWICE}
     filters: ClassVar = {
-        "completed": col(Todo.completed) == bindparam(value_of("completed")),
-        "priority": col(Todo.priority) == any_(_texts("priority")),
-        "tag": col(Todo.tags).contains(_texts("tag")),
+        "completed": _todo.completed == bindparam(value_of("completed")),
+        "priority": _todo.priority == any_(_texts("priority")),
+        "tag": _todo.tags.contains(_texts("tag")),
         "due_before": _due < _instant("due_before"),
         "due_after": _due > _instant("due_after"),
-        "created_before": col(Todo.created_at) < _instant("created_before"),
-        "created_after": col(Todo.created_at) > _instant("created_after"),
-        "updated_after": col(Todo.updated_at) > _instant("updated_after"),
+        "created_before": _todo.created_at < _instant("created_before"),
+        "created_after": _todo.created_at > _instant("created_after"),
+        "updated_after": _todo.updated_at > _instant("updated_after"),
     }
     sorts: ClassVar = {
-        "created_at": col(Todo.created_at),
-        "updated_at": col(Todo.updated_at),
+        "created_at": _todo.created_at,
+        "updated_at": _todo.updated_at,
         "due_at": _due,
         "priority": _rank,
-        "title": col(Todo.title).collate("C"),
-        "completed": col(Todo.completed),
+        "title": _todo.title.collate("C"),
+        "completed": _todo.completed,
     }
     transitions: ClassVar = {
         "toggle": Transition(
-            {"completed": ~col(Todo.completed), "completed_at": case((col(Todo.completed), null()), else_=func.now())}
+            {
+                "completed": ~_todo.completed,
+                "completed_at": case((_todo.completed, null()), else_=func.now()),
+            }
         ),
-        "complete": Transition({"completed": true(), "completed_at": func.now()}, unless=col(Todo.completed)),
-        "reopen": Transition({"completed": false(), "completed_at": null()}, unless=~col(Todo.completed)),
+        "complete": Transition({"completed": true(), "completed_at": func.now()}, unless=_todo.completed),
+        "reopen": Transition({"completed": false(), "completed_at": null()}, unless=~_todo.completed),
     }
 
     @classmethod

@@ -4,14 +4,13 @@ from collections.abc import Awaitable, Callable
 
 import rich_click as click
 from litestar import Litestar
-from litestar.cli._utils import LitestarGroup
 
 from app.db.config import open_database
 from app.domain.users.services import UserAdministration, UserRead
-from app.lib.cli import CommandError, run_async, settings_of
+from app.lib.cli import CommandError, run_async, settings_of, with_app
 
 
-@click.group(cls=LitestarGroup)
+@click.group()
 def users() -> None:
     """List, show, deactivate and activate users."""
 
@@ -19,6 +18,7 @@ def users() -> None:
 @users.command("list")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True)
 @click.option("--offset", type=click.IntRange(0), default=0, show_default=True)
+@with_app
 def list_users(app: Litestar, limit: int, offset: int) -> None:
     """List users, the oldest first."""
     for user in _ask(app, lambda administration: administration.list_users(limit, offset)):
@@ -27,6 +27,7 @@ def list_users(app: Litestar, limit: int, offset: int) -> None:
 
 @users.command("show")
 @click.argument("user_id")
+@with_app
 def show_user(app: Litestar, user_id: str) -> None:
     """Show one user."""
     user = _known(_ask(app, lambda administration: administration.get_user(user_id)), user_id)
@@ -36,6 +37,7 @@ def show_user(app: Litestar, user_id: str) -> None:
 
 @users.command("deactivate")
 @click.argument("user_id")
+@with_app
 def deactivate_user(app: Litestar, user_id: str) -> None:
     """Answer a user's requests with 403, within seconds."""
     _known(_ask(app, lambda administration: administration.set_active(user_id, active=False)), user_id)
@@ -44,6 +46,7 @@ def deactivate_user(app: Litestar, user_id: str) -> None:
 
 @users.command("activate")
 @click.argument("user_id")
+@with_app
 def activate_user(app: Litestar, user_id: str) -> None:
     """Let a deactivated user in again."""
     _known(_ask(app, lambda administration: administration.set_active(user_id, active=True)), user_id)

@@ -12,9 +12,7 @@ class User(Timestamps, Base, table=True):
     """A user of Better Auth, as their tokens named them at first sight."""
 
     __tablename__ = "users"
-    __table_args__ = (
-        CheckConstraint(func.char_length(column("id")).between(1, MAX_USER_ID_LENGTH), name="id_length"),
-    )
+    __table_args__ = (CheckConstraint(func.char_length(column("id")).between(1, MAX_USER_ID_LENGTH), name="id_length"),)
 
     id: str = Field(primary_key=True, sa_type=Text)
     email: str | None = Field(default=None, sa_type=Text)

@@ -32,9 +32,7 @@ class UserRead(Struct):
 _COLUMNS = [getattr(User, name) for name in UserRead.__struct_fields__]
 _STATE = select(col(User.deactivated_at)).where(col(User.id) == bindparam("key"))
 _PROVISION = (
-    insert(User)
-    .values({name: bindparam(name) for name in ("id", "email", "name", "image")})
-    .on_conflict_do_nothing()
+    insert(User).values({name: bindparam(name) for name in ("id", "email", "name", "image")}).on_conflict_do_nothing()
 )
 _LIST = select(*_COLUMNS).order_by(col(User.created_at), col(User.id)).limit(bindparam("n")).offset(bindparam("start"))
 _SHOW = select(*_COLUMNS).where(col(User.id) == bindparam("key"))

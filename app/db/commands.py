@@ -1,12 +1,12 @@
 """`manage.py migrate`, `makemigrations`, `showmigrations`."""
 
 import rich_click as click
-from alembic.util.exc import CommandError as AlembicError
 from litestar import Litestar
 
 from app.db import migrate as migrations
 from app.db.config import open_database
-from app.lib.cli import CommandError, run_async, settings_of
+from app.lib.cli import run_async, settings_of
+from app.lib.errors import OperatorError
 
 
 @click.command()
@@ -17,10 +17,7 @@ def migrate(app: Litestar, target: str) -> None:
     async def work() -> None:
         async with open_database(settings_of(app)) as database:
             before = await migrations.current_revision(database)
-            try:
-                await migrations.migrate(database, target)
-            except AlembicError as error:
-                raise CommandError(f"{error} See `python manage.py showmigrations`.") from error
+            await migrations.migrate(database, target)
             after = await migrations.current_revision(database)
         click.echo(f"Already at {after or 'zero'}." if before == after else f"{before or 'zero'} -> {after or 'zero'}")
 
@@ -36,10 +33,10 @@ def makemigrations(app: Litestar, message: str, check: bool) -> None:
     async def work() -> None:
         async with open_database(settings_of(app)) as database:
             if await migrations.pending_revisions(database):
-                raise CommandError("The database is behind: run `python manage.py migrate` first.")
+                raise OperatorError("The database is behind: run `python manage.py migrate` first.")
             if check:
                 if await migrations.differences(database):
-                    raise CommandError("The models have changed: run `python manage.py makemigrations -m ...`.")
+                    raise OperatorError("The models have changed: run `python manage.py makemigrations -m ...`.")
                 path = None
             else:
                 path = await migrations.make_migration(database, message)

@@ -1,8 +1,8 @@
 """Settings to engines: one pool, seen twice, in transactions for writes and in autocommit for reads."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -10,8 +10,9 @@ from advanced_alchemy.extensions.litestar import EngineConfig, SQLAlchemyAsyncCo
 from sqlalchemy import event
 from sqlalchemy.exc import DisconnectionError
 
-from app.db.embedded import EmbeddedPostgres
+from app.db.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from app.lib.database_url import ConnectionTarget, parse_database_url
+from app.lib.errors import OperatorError
 from app.lib.session import Session
 from app.lib.settings import Settings
 
@@ -43,16 +44,27 @@ class Database:
 async def open_database(settings: Settings) -> AsyncIterator[Database]:
     """Connect to the configured database, or to the embedded one, which runs for as long as somebody uses it."""
     with ExitStack() as stack:
-        url = None
-        if settings.database_url is None:
-            embedded = EmbeddedPostgres(settings.data_dir / "postgres")
-            stack.callback(embedded.close)
-            url = await asyncio.to_thread(embedded.start)
+        embedded = settings.database_url is None
+        url = await asyncio.to_thread(stack.enter_context, embedded_postgres(settings)) if embedded else None
         database = Database(settings, url)
         try:
             yield database
         finally:
             await database.close()
+
+
+@contextmanager
+def embedded_postgres(settings: Settings) -> Iterator[str]:
+    """Share in the embedded PostgreSQL of this project, and give its URL. Raises `OperatorError`."""
+    embedded = EmbeddedPostgres(settings.data_dir / "postgres")
+    try:
+        url = embedded.start()
+    except EmbeddedPostgresError as error:
+        raise OperatorError(str(error)) from error
+    try:
+        yield url
+    finally:
+        embedded.close()
 
 
 def alchemy_config(settings: Settings, target: ConnectionTarget) -> SQLAlchemyAsyncConfig:

@@ -11,6 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
+from alembic.util.exc import CommandError as AlembicError
 from sqlalchemy import Column, Connection, MetaData, String, Table, func, select
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.schema import CreateSchema
@@ -18,6 +19,7 @@ from sqlalchemy.schema import CreateSchema
 from app.db.base import SCHEMA, metadata
 from app.db.config import Database
 from app.lib.database_errors import sqlstate
+from app.lib.errors import OperatorError
 
 VERSION_TABLE = "alembic_version"
 LOCK_TIMEOUT = "10s"
@@ -137,5 +139,8 @@ async def _alembic(database: Database, run: Callable[[Config, Connection], None]
         config.attributes["connection"] = connection
         run(config, connection)
 
-    async with database.engine.begin() as connection:
-        await connection.run_sync(in_transaction)
+    try:
+        async with database.engine.begin() as connection:
+            await connection.run_sync(in_transaction)
+    except AlembicError as error:
+        raise OperatorError(f"{error}. See `python manage.py showmigrations`.") from error

@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.db.base import SCHEMA, metadata
 from app.db.bulk import copy_rows
 from app.db.config import open_database
-from app.lib.cli import CommandError, run_async, settings_of
+from app.lib.cli import run_async, settings_of
+from app.lib.errors import OperatorError
 
 
 class Seeder(Protocol):
@@ -45,7 +46,7 @@ def seed_command(users_factory: UserFactory, seeders: Sequence[Seeder]) -> click
         """Fill the database with believable users and todos."""
         settings = settings_of(app)
         if reset and settings.in_production:
-            raise CommandError("--reset would remove every user: not in production.")
+            raise OperatorError("--reset would remove every user: not in production.")
 
         async def work() -> list[str]:
             async with open_database(settings) as database, database.engine.begin() as connection:

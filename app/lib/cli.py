@@ -11,15 +11,11 @@ from litestar import Litestar
 from sqlalchemy.exc import DBAPIError
 
 from app.lib.database_errors import sqlstate, translate
-from app.lib.errors import Unavailable
-from app.lib.settings import ConfigurationError, Settings
+from app.lib.errors import OperatorError, Unavailable
+from app.lib.settings import Settings
 
 _UNDEFINED_TABLE = "42P01"
 _LOCK_TIMEOUT = "55P03"
-
-
-class CommandError(Exception):
-    """A command cannot do what it was asked; the message says what to do instead."""
 
 
 def settings_of(app: Litestar) -> Settings:
@@ -48,9 +44,7 @@ def explained() -> Iterator[None]:
     """End the process with status 1 and a plain message where the cause is not a bug."""
     try:
         yield
-    except ConfigurationError as error:
-        sys.exit("\n".join(["The configuration is not complete:", *(f"  {line}" for line in error.problems)]))
-    except (CommandError, Unavailable, DBAPIError, OSError) as error:
+    except (OperatorError, Unavailable, DBAPIError, OSError) as error:
         if (message := _explain(error)) is None:
             raise
         sys.exit(f"Error: {message}")
@@ -59,7 +53,7 @@ def explained() -> Iterator[None]:
 
 
 def _explain(error: Exception) -> str | None:
-    if isinstance(error, CommandError):
+    if isinstance(error, OperatorError):
         return str(error)
     if sqlstate(error) == _UNDEFINED_TABLE:
         return "The database has no tables yet: run `python manage.py migrate`."

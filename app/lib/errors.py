@@ -10,6 +10,10 @@ PROBLEM_JSON = b"application/problem+json"
 RETRY_AFTER_SECONDS = "5"
 
 
+class OperatorError(Exception):
+    """Only the operator can mend this; the message, of a line or two, says how. Ends a command, not a request."""
+
+
 class FieldError(msgspec.Struct, omit_defaults=True):
     """One thing wrong with the input: a JSON pointer (RFC 6901) into the body, or a query parameter."""
 

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.lib.database_url import ConnectionTarget, DatabaseUrlError, parse_database_url
+from app.lib.errors import OperatorError
 
 PROJECT = Path(__file__).resolve().parents[2]
 MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: at least the size of the hash of HS256
@@ -24,11 +25,11 @@ _WHAT_TO_SET = {
 }
 
 
-class ConfigurationError(Exception):
+class ConfigurationError(OperatorError):
     """The settings do not hold; one line for each problem, and none repeats a value."""
 
     def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
+        super().__init__("The configuration does not hold:\n" + "\n".join(f"  {line}" for line in problems))
         self.problems = problems
 
 

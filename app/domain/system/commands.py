@@ -11,12 +11,12 @@ import rich_click as click
 import uvicorn
 from litestar import Litestar
 
-from app.db.config import open_database
-from app.db.embedded import EmbeddedPostgres
+from app.db.config import embedded_postgres, open_database
 from app.db.migrate import migrate, pending_revisions
 from app.domain.system.checks import Finding, run_checks
 from app.domain.system.services import check_health
-from app.lib.cli import CommandError, run_async, settings_of
+from app.lib.cli import run_async, settings_of
+from app.lib.errors import OperatorError
 from app.lib.log import uvicorn_logging
 from app.lib.routes import guarded_by, operations
 from app.lib.settings import Settings
@@ -36,12 +36,11 @@ def run(app: Litestar, host: str, port: int, workers: int, reload: bool) -> None
     """Serve the API; with the embedded database, migrate it first."""
     settings = settings_of(app)
     if reload and workers > 1:
-        raise CommandError("--reload serves with one process: leave --workers out.")
+        raise OperatorError("--reload serves with one process: leave --workers out.")
     _refuse_taken(host, port)
     with ExitStack() as stack:
         if settings.database_url is None:
-            embedded = stack.enter_context(EmbeddedPostgres(settings.data_dir / "postgres"))
-            os.environ["DATABASE_URL"] = embedded  # for the server processes
+            os.environ["DATABASE_URL"] = stack.enter_context(embedded_postgres(settings))  # for the server processes
             settings = Settings.load()
             run_async(_migrate(settings))
         else:
@@ -73,7 +72,7 @@ def _refuse_taken(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        raise CommandError(
+        raise OperatorError(
             f"Cannot listen on {host}:{port} ({error.strerror}): choose another --host or --port."
         ) from error
 
@@ -119,7 +118,7 @@ def token(app: Litestar, user_id: str, ttl: int, role: str | None, email: str | 
     """Print a token of USER_ID, signed as Better Auth would; not in production."""
     settings = settings_of(app)
     if settings.in_production:
-        raise CommandError("No tokens are made in production: sign in at your Better Auth server.")
+        raise OperatorError("No tokens are made in production: sign in at your Better Auth server.")
     click.echo(mint(settings, user_id, ttl=ttl, role=role, email=email, name=name))
 
 

@@ -7,7 +7,8 @@ from litestar import Litestar
 
 from app.db.config import open_database
 from app.domain.users.services import UserAdministration, UserRead
-from app.lib.cli import CommandError, run_async, settings_of, with_app
+from app.lib.cli import run_async, settings_of, with_app
+from app.lib.errors import OperatorError
 
 
 @click.group()
@@ -63,7 +64,7 @@ def _ask[T](app: Litestar, question: Callable[[UserAdministration], Awaitable[T]
 
 def _known(user: UserRead | None, user_id: str) -> UserRead:
     if user is None:
-        raise CommandError(f"There is no user {user_id!r}: see `python manage.py users list`.")
+        raise OperatorError(f"There is no user {user_id!r}: see `python manage.py users list`.")
     return user
 
 

@@ -10,6 +10,7 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins import CLIPlugin
+from litestar.types import ASGIApp
 
 from app import domain
 from app.db import commands
@@ -18,7 +19,9 @@ from app.db.seeding import seed_command
 from app.domain.users.services import UserDirectory
 from app.lib import log
 from app.lib.auth import AuthenticationWall, SharedSecret, TokenVerifier, requires_owner
+from app.lib.cors import Cors
 from app.lib.frame import Frame
+from app.lib.hosts import AllowedHosts
 from app.lib.http import ApiRequest, ApiResponse, before_handler, criteria_of, handle_error
 from app.lib.routes import unowned
 from app.lib.settings import Settings
@@ -56,9 +59,18 @@ def create_app(settings: Settings | None = None) -> Litestar:
     )
     if open_routes := unowned(app, requires_owner.__name__):
         raise RuntimeError(f"Not guarded by requires_owner: {open_routes[0].method} {open_routes[0].path}")
-    verifier = TokenVerifier(SharedSecret(settings.secret), settings)
-    app.asgi_handler = Frame(AuthenticationWall(app.asgi_handler, verifier, settings.open_paths), settings)
+    app.asgi_handler = _behind_the_wall(app.asgi_handler, settings)
     return app
+
+
+def _behind_the_wall(router: ASGIApp, settings: Settings) -> ASGIApp:
+    """Put around the router what must see a request before it: from the inside to the outside."""
+    verifier = TokenVerifier(SharedSecret(settings.secret), settings)
+    handler: ASGIApp = AuthenticationWall(router, verifier, settings.open_paths)
+    handler = Cors(handler, settings.cors_origins)
+    if settings.allowed_hosts:
+        handler = AllowedHosts(handler, settings.allowed_hosts)
+    return Frame(handler, settings)
 
 
 @asynccontextmanager

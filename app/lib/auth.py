@@ -14,11 +14,13 @@ from msgspec import Struct
 
 from app.lib.body import UNTYPABLE
 from app.lib.errors import ApiError, Forbidden, InvalidToken, MissingToken
+from app.lib.reply import problem_reply
 from app.lib.settings import Settings
 
 MAX_TOKEN_BYTES = 8192
 MAX_CACHED_TOKENS = 10_000
 USER_ID = re.compile(r"[A-Za-z0-9._~:@|-]{1,128}")
+_COMPACT = re.compile(rb"(?:[A-Za-z0-9_-]+\.){2}[A-Za-z0-9_-]+")  # RFC 7515, 3.1; PyJWT takes padding and more
 
 # What PyJWT raises on hostile input is mostly its own error; numbers and nesting get further.
 _REFUSALS = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
@@ -80,11 +82,11 @@ class TokenVerifier:
             return known[0]
         claims = await self._claims(token)
         identity = self._identity(claims)
-        self._remember(digest, identity, float(claims["exp"]))
+        self._remember(digest, identity, claims["exp"])
         return identity
 
     async def _claims(self, token: bytes) -> dict[str, Any]:
-        if len(token) > MAX_TOKEN_BYTES:
+        if len(token) > MAX_TOKEN_BYTES or not _COMPACT.fullmatch(token):
             raise InvalidToken
         try:
             header = jwt.get_unverified_header(token)
@@ -155,9 +157,13 @@ class AuthenticationWall:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through to the router with its user."""
-        if scope["path"] not in self._open_paths:
-            scope["user"] = await self._verifier.verify(bearer_token(scope["headers"]))
-        await self._app(scope, receive, send)
+        app = self._app
+        try:
+            if scope["path"] not in self._open_paths:
+                scope["user"] = await self._verifier.verify(bearer_token(scope["headers"]))
+        except ApiError as error:
+            app = problem_reply(error, scope)
+        await app(scope, receive, send)
 
 
 def bearer_token(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

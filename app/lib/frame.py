@@ -10,7 +10,8 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from uuid_utils import uuid7
 
 from app.lib.errors import PROBLEM_JSON
-from app.lib.http import JSON, as_api_error, problem_reply
+from app.lib.http import as_api_error
+from app.lib.reply import JSON, problem_reply
 from app.lib.settings import Settings
 
 SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:@/+=-]{1,128}")

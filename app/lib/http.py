@@ -1,6 +1,5 @@
 """What crosses the wire, on top of Litestar: JSON bodies in, JSON or problems out, versions as ETags."""
 
-from collections.abc import Iterable
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -10,24 +9,22 @@ from litestar import Request, Response
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.routes import HTTPRoute
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, Scope
 
 from app.lib.auth import Identity, outranks_routing
 from app.lib.body import decode
 from app.lib.errors import (
-    PROBLEM_JSON,
     ApiError,
     BadRequest,
     MethodNotAllowed,
     NotFound,
     PayloadTooLarge,
     UnsupportedMediaType,
-    problem_body,
 )
 from app.lib.log import where
 from app.lib.query import Query, parse_query, refuse_parameters
+from app.lib.reply import JSON, Reply, problem_reply
 
-JSON = b"application/json"
 JSON_TYPES = {"application/json", "application/merge-patch+json"}
 
 _encoder = msgspec.json.Encoder()
@@ -91,29 +88,6 @@ class ApiResponse(Response[Any]):
         if isinstance(self.content, bytes):  # a document that Litestar has rendered: OpenAPI
             return Reply(self.status_code or 200, [(b"content-type", JSON), *headers], self.content)
         return Reply(self.status_code or 200, [(b"content-type", JSON), *headers], _encoder.encode(self.content))
-
-
-class Reply:
-    """A whole answer as an ASGI app."""
-
-    __slots__ = ("body", "headers", "status")
-
-    def __init__(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
-        self.status, self.body = status, body
-        bodiless = status in (204, 304)
-        self.headers = [*headers] if bodiless else [*headers, (b"content-length", b"%d" % len(body))]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
-        """Send it."""
-        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
-        await send({"type": "http.response.body", "body": self.body, "more_body": False})
-
-
-def problem_reply(error: ApiError, scope: Scope) -> Reply:
-    """Render an error for the request that caused it."""
-    body = problem_body(error, instance=scope["path"], request_id=scope["state"]["request_id"])
-    headers = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
-    return Reply(error.status, [(b"content-type", PROBLEM_JSON), *headers], body)
 
 
 def etag(version: int) -> bytes:

@@ -1,0 +1,58 @@
+"""Cross-origin requests: browsers of the allowed origins, and of no other, may read the answers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from app.lib.reply import Reply
+
+_PREFLIGHT = [
+    (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE"),
+    (b"access-control-allow-headers", b"Authorization, Content-Type, If-Match, If-None-Match, X-Request-ID"),
+    (b"access-control-max-age", b"600"),
+]
+_ANSWER = [(b"access-control-expose-headers", b"Allow, ETag, Location, Retry-After, X-Request-ID")]
+
+
+class Cors:
+    """ASGI middleware: answers preflights, and marks the answers to allowed origins (the Fetch standard)."""
+
+    def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
+        self._app = app
+        self._any = "*" in origins
+        self._origins = {origin.encode().lower() for origin in origins}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a preflight; pass everything else on."""
+        headers = dict(scope["headers"])
+        origin = headers.get(b"origin")
+        if origin is None:
+            await self._app(scope, receive, send)
+        elif scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
+            await Reply(204, self._marks(origin, _PREFLIGHT), b"")(scope, receive, send)
+        else:
+            await self._app(scope, receive, _marking(send, self._marks(origin, _ANSWER)))
+
+    def _marks(self, origin: bytes, allowed: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """A listed origin goes with credentials; a wildcard without them, as the standard demands."""
+        if self._any:
+            return [(b"access-control-allow-origin", b"*"), *allowed]
+        varies = (b"vary", b"Origin")
+        if origin.lower() not in self._origins:
+            return [varies]
+        return [
+            varies,
+            (b"access-control-allow-origin", origin),
+            (b"access-control-allow-credentials", b"true"),
+            *allowed,
+        ]
+
+
+def _marking(send: Send, marks: list[tuple[bytes, bytes]]) -> Any:
+    async def marked(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], *marks]
+        await send(message)
+
+    return marked

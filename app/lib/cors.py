@@ -29,7 +29,7 @@ class Cors:
         origin = headers.get(b"origin")
         if origin is None:
             await self._app(scope, receive, send)
-        elif scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
+        elif scope.get("method") == "OPTIONS" and b"access-control-request-method" in headers:
             await Reply(204, self._marks(origin, _PREFLIGHT), b"")(scope, receive, send)
         else:
             await self._app(scope, receive, _marking(send, self._marks(origin, _ANSWER)))

@@ -552,6 +552,7 @@ class TestUserClaim:
 
     @given(
         payload=st.dictionaries(st.sampled_from(CLAIMS), json_values),
+        header=st.dictionaries(st.sampled_from(["alg", "typ", "kid", "crit", "b64"]), json_values),
     )
     async def test_any_signed_claims_are_an_identity_or_refused(
         self, payload: dict[str, Any], header: dict[str, Any]

@@ -1,0 +1,23 @@
+"""`.env.example` names every setting, each with its true default."""
+
+import re
+
+from app.lib.settings import PROJECT, Settings
+
+LINE = re.compile(r"^# ([A-Z_]+)=(.*)$", re.MULTILINE)
+EXAMPLE = (PROJECT / ".env.example").read_text()
+
+
+def test_names_every_setting_and_no_other() -> None:
+    assert {name.lower() for name, _ in LINE.findall(EXAMPLE)} == Settings.model_fields.keys()
+
+
+def test_shows_true_defaults() -> None:
+    unset = {"DATABASE_URL", "DATA_DIR", "BETTER_AUTH_ISSUER", "BETTER_AUTH_AUDIENCE", "CORS_ORIGINS", "ALLOWED_HOSTS"}
+    shown = {name.lower(): value for name, value in LINE.findall(EXAMPLE) if name not in unset}
+    given, defaults = Settings(_env_file=None, **shown), Settings(_env_file=None)
+    assert given == defaults
+
+
+def test_shown_examples_are_valid() -> None:
+    assert Settings(_env_file=None, **{name.lower(): value for name, value in LINE.findall(EXAMPLE)})

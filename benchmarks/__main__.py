@@ -59,13 +59,9 @@ def parse() -> Options:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--duration", type=positive, default=5, help="seconds of one case on one server (5)")
-    parser.add_argument(
-        "--warm-up", type=positive, default=3, help="seconds of each case before the first round (3)"
-    )
+    parser.add_argument("--warm-up", type=positive, default=3, help="seconds of each case before the first round (3)")
     parser.add_argument("--connections", type=positive, default=16)
-    parser.add_argument(
-        "--pool-size", type=positive, default=20, help="connections of a server to PostgreSQL (20)"
-    )
+    parser.add_argument("--pool-size", type=positive, default=20, help="connections of a server to PostgreSQL (20)")
     parser.add_argument("--users", type=positive, default=50)
     parser.add_argument("--todos", type=positive, default=1000, help="todos of each user (1000)")
     parser.add_argument("--only", type=one_of(CASES), help=f"cases, of {','.join(CASES)}", metavar="CASE,…")
@@ -76,9 +72,7 @@ def parse() -> Options:
         help=f"of {','.join(SERVERS)}; by default {','.join(DEFAULT_SERVERS)}",
         metavar="NAME,…",
     )
-    parser.add_argument(
-        "--database-url", help="a PostgreSQL where databases can be created; else the embedded one"
-    )
+    parser.add_argument("--database-url", help="a PostgreSQL where databases can be created; else the embedded one")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers, too")
     return parser.parse_args()
 
@@ -93,9 +87,7 @@ def one_of(known: dict[str, Any]) -> Any:
     def names(text: str) -> tuple[str, ...]:
         chosen = tuple(text.split(","))
         if unknown := set(chosen) - known.keys():
-            raise argparse.ArgumentTypeError(
-                f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known)}"
-            )
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
         return chosen
 
     return names

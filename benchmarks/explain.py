@@ -83,9 +83,7 @@ def main_statements(user_id: str, todo_id: UUID) -> Iterator[Statement]:
         build.page(("due_before", "due_after"), (("due_at", False),)),
         page | {"filter_due_after": soon, "filter_due_before": soon + timedelta(days=7)},
     )
-    yield Statement(
-        "insert", build.insert(TodoCreate), {"owner": user_id, "key": uuid7()} | new_values(create.sent())
-    )
+    yield Statement("insert", build.insert(TodoCreate), {"owner": user_id, "key": uuid7()} | new_values(create.sent()))
     yield Statement("update", build.update(tuple(change.sent()), False), key | new_values(change.sent()))
     yield Statement("toggle", build.transition("toggle", False), key)
     yield Statement("delete", build.delete(False), key)
@@ -98,9 +96,7 @@ def new_values(sent: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Load, analyze, explain."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.explain", description=__doc__)
-    parser.add_argument(
-        "--database-url", help="a PostgreSQL where databases can be created; else the embedded one"
-    )
+    parser.add_argument("--database-url", help="a PostgreSQL where databases can be created; else the embedded one")
     parser.add_argument("--users", type=int, default=USERS)
     parser.add_argument("--todos", type=int, default=TODOS)
     options = parser.parse_args()

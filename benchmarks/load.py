@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
 import jwt
@@ -21,10 +21,7 @@ from benchmarks.servers import HOST, Running
 SCRIPT = Path(__file__).with_name("load.lua")
 IDS_PER_USER = 40
 PAGE_SIZE = 20
-NEW = (
-    '{{"title":"Water the plants {n}","description":"The ferns, too",'
-    '"priority":"high","tags":["home","garden"]}}'
-)
+NEW = '{{"title":"Water the plants {n}","description":"The ferns, too","priority":"high","tags":["home","garden"]}}'
 CHANGED = '{{"title":"Water the plants {n}","priority":"low"}}'
 FIELDS = frozenset(
     [
@@ -167,7 +164,7 @@ class Gun:
         self._connections = connections
         self._directory = tempfile.TemporaryDirectory(prefix="bench-")
 
-    def __enter__(self) -> "Gun":
+    def __enter__(self) -> Self:
         for case in CASES.values():
             lines = request_lines(case, self._sample, self._tokens)
             self._file(case).write_text("\n".join(lines) + "\n")
@@ -213,9 +210,7 @@ class Gun:
         """Ask once, and see that the answer is what was meant; wrk looks at nothing but the status."""
         line = next(request_lines(case, self._sample, self._tokens))
         method, path, token, body = line.split("\t")
-        headers = {"Authorization": f"Bearer {token}"} | (
-            {"Content-Type": "application/json"} if body else {}
-        )
+        headers = {"Authorization": f"Bearer {token}"} | ({"Content-Type": "application/json"} if body else {})
         connection = http.client.HTTPConnection(HOST, target.port, timeout=10)
         try:
             connection.request(method, path, body or None, headers)
@@ -226,9 +221,7 @@ class Gun:
         todo = _todo_in(case, json.loads(text)) if answer.status == case.status else None
         if todo is None:
             said = f"{answer.status} {text[:500]}"
-            raise BenchmarkError(
-                f"{target.server.name}, {case.name}: unexpected answer to {method} {path}: {said}"
-            )
+            raise BenchmarkError(f"{target.server.name}, {case.name}: unexpected answer to {method} {path}: {said}")
         return todo
 
 

@@ -92,9 +92,7 @@ def _free_port() -> int:
         return port
 
 
-def _wait_until_listening(
-    server: Server, process: subprocess.Popen[bytes], port: int, log: IO[bytes]
-) -> None:
+def _wait_until_listening(server: Server, process: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         with suppress(OSError), socket.create_connection((HOST, port), timeout=1):

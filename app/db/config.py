@@ -10,7 +10,8 @@ from advanced_alchemy.extensions.litestar import EngineConfig, SQLAlchemyAsyncCo
 from sqlalchemy import event
 from sqlalchemy.exc import DisconnectionError
 
-from app.db.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from app.db.embedded import EmbeddedPostgres
+from app.db.supervisor import EmbeddedPostgresError
 from app.lib.database_url import ConnectionTarget, parse_database_url
 from app.lib.errors import OperatorError
 from app.lib.session import Session

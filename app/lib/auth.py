@@ -15,6 +15,7 @@ from msgspec import Struct
 from app.lib.body import UNTYPABLE
 from app.lib.errors import ApiError, Forbidden, InvalidToken, MissingToken
 from app.lib.reply import problem_reply
+from app.lib.reply import problem_reply
 from app.lib.settings import Settings
 
 MAX_TOKEN_BYTES = 8192
@@ -159,10 +160,12 @@ class AuthenticationWall:
         """Let the request through to the router with its user."""
         app = self._app
         try:
-            if scope["path"] not in self._open_paths:
+            app = self._app
+        if scope["path"] not in self._open_paths:
+            try:
                 scope["user"] = await self._verifier.verify(bearer_token(scope["headers"]))
-        except ApiError as error:
-            app = problem_reply(error, scope)
+            except ApiError as error:  # answered here, for what stands outside marks answers, not exceptions
+                app = problem_reply(error, scope)
         await app(scope, receive, send)
 
 

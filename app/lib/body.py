@@ -1,6 +1,7 @@
 """Request bodies: strict JSON into typed structs, and everything that is wrong named at once."""
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ type Rule = Callable[[Any], Any]
 
 # NUL and lone surrogates: PostgreSQL cannot hold the one, UTF-8 not the other.
 UNTYPABLE = re.compile("[\x00\ud800-\udfff]")
+MAX_DIGITS = 4000  # Python reads 4300
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 
 
@@ -153,18 +155,19 @@ def _parse(body: bytes) -> Any:
     except (UnicodeDecodeError, RecursionError):
         raise BadRequest from None
     except msgspec.DecodeError:
-        return _parse_surrogates(body)
+        return _parse_the_rest(body)
 
 
-def _parse_surrogates(body: bytes) -> Any:
-    """Parse what only the standard library reads: escaped lone surrogates, which are JSON but not text."""
+def _parse_the_rest(body: bytes) -> Any:
+    """Parse what only the standard library reads: lone surrogates and huge numbers, which are JSON all the same."""
     try:
-        raw = json.loads(body.decode(), parse_constant=_refuse_constant)
+        return json.loads(body.decode(), parse_constant=_refuse_constant, parse_int=_integer)
     except (ValueError, RecursionError):
         raise BadRequest from None
-    if not any(True for _ in _untypable(raw)):
-        raise BadRequest
-    return raw
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) < MAX_DIGITS else math.inf
 
 
 def _refuse_constant(name: str) -> Never:
@@ -172,12 +175,14 @@ def _refuse_constant(name: str) -> Never:
 
 
 def _untypable(raw: Any) -> Iterator[FieldError]:
-    """Find NUL and lone surrogates, which PostgreSQL and UTF-8 cannot hold."""
+    """Find what PostgreSQL and UTF-8 cannot hold: NUL, lone surrogates, numbers out of range."""
     todo = [("", raw)]
     while todo:
         pointer, value = todo.pop()
         if isinstance(value, str) and UNTYPABLE.search(value):
             yield _field_error(pointer, "NUL characters and lone surrogates are not allowed")
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield _field_error(pointer, "Number out of range")
         elif isinstance(value, dict):
             for key, item in value.items():
                 todo += [(f"{pointer}/{_escape(key)}", item), (f"{pointer}/{_escape(key)}", key)]

@@ -58,7 +58,7 @@ async def before_handler(request: Request[Any, Any, Any]) -> Response[Any] | Non
         return ApiResponse(None, headers={"Allow": ", ".join(_methods(request))})
     if request.scope["query_string"] and "criteria" not in request.route_handler.opt:
         if "data" in request.route_handler.parsed_fn_signature.parameters:
-            await request.body()
+            await request.json()
         refuse_parameters(request.scope["query_string"])
     return None
 

@@ -30,9 +30,7 @@ SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:@/+=-]{1,128}")
 DETAILS = {400: "The body is not valid JSON", 404: "Not found", 405: "Method not allowed"}
 
 MISSING_TOKEN = HTTPException(401, "Missing authentication token", {"WWW-Authenticate": "Bearer"})
-INVALID_TOKEN = HTTPException(
-    401, "Invalid or expired token", {"WWW-Authenticate": 'Bearer error="invalid_token"'}
-)
+INVALID_TOKEN = HTTPException(401, "Invalid or expired token", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 FORBIDDEN = HTTPException(403, "Forbidden: not authorized to access this resource")
 
 type Authenticate = Callable[[Request, HTTPAuthorizationCredentials | None], Awaitable[str]]
@@ -121,50 +119,53 @@ def printable(value: object) -> str:
     return str(value).encode(errors="replace").decode()
 
 
-def install_errors(app: FastAPI, authenticate: Authenticate, bearer: HTTPBearer) -> None:
-    """Render every error as a problem document; whoever may not know of it learns only that."""
+class Errors:
+    """Renders every error as a problem document; whoever may not know of it learns only that."""
 
-    async def gate(request: Request) -> HTTPException | None:
-        # The router's 404 and 405 and a body that cannot be read come before FastAPI's dependencies.
-        if hasattr(request.state, "user_id"):
-            return None
-        try:
-            await authenticate(request, await bearer(request))
-        except HTTPException as refusal:
-            return refusal
-        return None
+    def __init__(self, app: FastAPI, authenticate: Authenticate, bearer: HTTPBearer) -> None:
+        self._app = app
+        self._authenticate = authenticate
+        self._bearer = bearer
+        app.add_exception_handler(StarletteHTTPException, self.on_http_error)
+        app.add_exception_handler(RequestValidationError, self.on_invalid)
+        for kind in (OSError, PoolTimeoutError, DBAPIError, InterfaceError):
+            app.add_exception_handler(kind, self.on_database_error)
 
-    async def on_http_error(request: Request, error: Exception) -> Response:
+    async def on_http_error(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, StarletteHTTPException)
-        if error.status_code not in (401, 403) and (refusal := await gate(request)):
+        if error.status_code not in (401, 403) and (refusal := await self._refusal(request)):
             error = refusal
         headers = dict(error.headers or {})
         if error.status_code == 405:
-            headers["Allow"] = ", ".join(allowed_methods(app, request.scope))
+            headers["Allow"] = ", ".join(allowed_methods(self._app, request.scope))
             if request.method == "OPTIONS":
                 return Response(status_code=204, headers=headers)
         detail = DETAILS.get(error.status_code, error.detail)
         return problem(request, error.status_code, detail, headers)
 
-    async def on_invalid(request: Request, error: Exception) -> Response:
+    async def on_invalid(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        if refusal := await gate(request):
-            return await on_http_error(request, refusal)
+        if refusal := await self._refusal(request):
+            return await self.on_http_error(request, refusal)
         errors = error.errors()
         if any(item["type"] == "json_invalid" for item in errors):
             return problem(request, 400, DETAILS[400])
         return problem(request, 422, "The request is invalid", errors=[field_error(item) for item in errors])
 
-    async def on_database_error(request: Request, error: Exception) -> Response:
+    async def on_database_error(self, request: Request, error: Exception) -> Response:
         if isinstance(error, DBAPIError) and not is_unavailable(error):
             raise error
-        detail = "The database is unavailable, try again later"
-        return problem(request, 503, detail, {"Retry-After": "5"})
+        return problem(request, 503, "The database is unavailable, try again later", {"Retry-After": "5"})
 
-    app.add_exception_handler(StarletteHTTPException, on_http_error)
-    app.add_exception_handler(RequestValidationError, on_invalid)
-    for kind in (OSError, PoolTimeoutError, DBAPIError, InterfaceError):
-        app.add_exception_handler(kind, on_database_error)
+    async def _refusal(self, request: Request) -> HTTPException | None:
+        # The router's 404 and 405 and a body that cannot be read come before FastAPI's dependencies.
+        if hasattr(request.state, "user_id"):
+            return None
+        try:
+            await self._authenticate(request, await self._bearer(request))
+        except HTTPException as refusal:
+            return refusal
+        return None
 
 
 def allowed_methods(app: FastAPI, scope: Scope) -> list[str]:

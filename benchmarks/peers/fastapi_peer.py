@@ -40,7 +40,7 @@ from benchmarks.peers.fastapi_http import (
     INVALID_TOKEN,
     MISSING_TOKEN,
     Envelope,
-    install_errors,
+    Errors,
     invalid,
 )
 
@@ -428,7 +428,7 @@ app = FastAPI(
     openapi_url=None,
     redirect_slashes=False,
 )
-install_errors(app, authenticate=get_current_user, bearer=bearer)
+Errors(app, get_current_user, bearer)
 app.add_middleware(Envelope, body_limit=settings.body_limit)
 if settings.cors_origins:
     app.add_middleware(
@@ -498,7 +498,7 @@ async def read_todo(
 
 
 @app.put(TODO, response_model=TodoPublic, dependencies=WITH_BODY)
-async def replace_todo(
+async def replace_todo(  # noqa: PLR0913, PLR0917 - FastAPI's way: a parameter for each input
     user_id: str,
     todo_id: UUID,
     data: TodoCreate,
@@ -513,7 +513,7 @@ async def replace_todo(
 
 
 @app.patch(TODO, response_model=TodoPublic, dependencies=WITH_BODY)
-async def update_todo(
+async def update_todo(  # noqa: PLR0913, PLR0917 - FastAPI's way: a parameter for each input
     user_id: str,
     todo_id: UUID,
     data: TodoUpdate,
@@ -556,9 +556,7 @@ async def complete(
 
 
 @app.post(TODO + "/reopen", response_model=TodoPublic, dependencies=PLAIN)
-async def reopen(
-    user_id: str, todo_id: UUID, session: SessionDep, response: Response, if_match: IfMatch = None
-) -> Any:
+async def reopen(user_id: str, todo_id: UUID, session: SessionDep, response: Response, if_match: IfMatch = None) -> Any:
     return await set_completed(await lock(user_id, todo_id, session), False, session, response, if_match)
 
 

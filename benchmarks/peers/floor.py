@@ -16,11 +16,9 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import jwt
-from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, json
+from msgspec import UNSET, Meta, Struct, UnsetType, json
 
-POOL_SIZE = int(os.environ.get("DATABASE_POOL_SIZE", "10")) + int(
-    os.environ.get("DATABASE_POOL_OVERFLOW", "10")
-)
+POOL_SIZE = int(os.environ.get("DATABASE_POOL_SIZE", "10")) + int(os.environ.get("DATABASE_POOL_OVERFLOW", "10"))
 MAX_CACHED_TOKENS = 10_000
 TODO_PATH = re.compile(r"/api/([^/]+)/todos(?:/([0-9a-f-]{36})(/toggle-complete)?)?")
 
@@ -184,23 +182,25 @@ class Floor:
         path = TODO_PATH.fullmatch(scope["path"])
         if path is None:
             return NOT_FOUND
-        user_id, todo_id, toggle = path.groups()
-        if user_id != subject:
+        if path[1] != subject:
             return FORBIDDEN
         try:
-            match scope["method"], todo_id, toggle:
-                case "GET", None, None:
-                    return await self._page(user_id, scope["query_string"])
-                case "POST", None, None:
-                    return await self._create(user_id, decode_create(await read(receive)))
-                case "GET", str(), None:
-                    return one(await self._pool.fetchrow(GET, user_id, UUID(todo_id)))
-                case "PATCH", str(), None:
-                    return await self._update(user_id, UUID(todo_id), decode_update(await read(receive)))
-                case "POST", str(), str():
-                    return one(await self._pool.fetchrow(TOGGLE, user_id, UUID(todo_id)))
-        except (ValidationError, ValueError):
+            return await self._serve(subject, path, scope, receive)
+        except ValueError:  # msgspec's ValidationError is one
             return INVALID
+
+    async def _serve(self, user_id: str, path: re.Match[str], scope: Scope, receive: Receive) -> Answer:
+        match scope["method"], path[2], path[3]:
+            case "GET", None, None:
+                return await self._page(user_id, scope["query_string"])
+            case "POST", None, None:
+                return await self._create(user_id, decode_create(await read(receive)))
+            case "GET", str(todo_id), None:
+                return one(await self._pool.fetchrow(GET, user_id, UUID(todo_id)))
+            case "PATCH", str(todo_id), None:
+                return await self._update(user_id, UUID(todo_id), decode_update(await read(receive)))
+            case "POST", str(todo_id), str():
+                return one(await self._pool.fetchrow(TOGGLE, user_id, UUID(todo_id)))
         return NOT_FOUND
 
     async def _page(self, user_id: str, query_string: bytes) -> Answer:

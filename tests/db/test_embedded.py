@@ -13,7 +13,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from app.db.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from app.db.embedded import EmbeddedPostgres
+from app.db.supervisor import EmbeddedPostgresError
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
@@ -147,9 +148,7 @@ def test_processes_share_one_server(directory: Path) -> None:
     make_table(directory)
     with another_user(directory) as (_, their_url), EmbeddedPostgres(directory) as url:
         assert url == their_url
-        assert query(url, "SELECT pg_postmaster_start_time()") == query(
-            their_url, "SELECT pg_postmaster_start_time()"
-        )
+        assert query(url, "SELECT pg_postmaster_start_time()") == query(their_url, "SELECT pg_postmaster_start_time()")
 
 
 def test_first_starts_at_the_same_instant(directory: Path) -> None:
@@ -157,7 +156,7 @@ def test_first_starts_at_the_same_instant(directory: Path) -> None:
     urls = [process.stdout.readline() for process in processes if process.stdout]
     assert urls[0].startswith("postgresql://postgres@/postgres?host=/")
     assert len(set(urls)) == 1
-    assert len(list_processes(directory, "embedded.py")) == 1
+    assert len(list_processes(directory, "supervisor.py")) == 1
     for process in processes:
         process.communicate()
         assert process.returncode == 0
@@ -185,7 +184,7 @@ def test_programs_that_a_process_has_started_do_not_count(directory: Path) -> No
 
 def test_ends_when_the_supervisor_is_terminated(directory: Path) -> None:
     with EmbeddedPostgres(directory, durable=False):
-        for pid in list_processes(directory, "embedded.py"):
+        for pid in list_processes(directory, "supervisor.py"):
             os.kill(pid, signal.SIGTERM)
         wait_until(lambda: not list_processes(directory))
 
@@ -193,7 +192,7 @@ def test_ends_when_the_supervisor_is_terminated(directory: Path) -> None:
 def test_a_killed_supervisor_is_replaced(directory: Path) -> None:
     with another_user(directory) as (_, url):
         started = query(url, "SELECT pg_postmaster_start_time()")
-        kill_all(directory, "embedded.py")
+        kill_all(directory, "supervisor.py")
         with EmbeddedPostgres(directory) as again:
             assert query(again, "SELECT pg_postmaster_start_time()") == started
 
@@ -212,7 +211,7 @@ def test_a_killed_server_comes_back_to_those_who_use_it(directory: Path) -> None
 def test_recovers_when_everything_was_killed(directory: Path) -> None:
     make_table(directory, durable=True)
     with another_user(directory) as (user, _):
-        kill_all(directory, "embedded.py")
+        kill_all(directory, "supervisor.py")
         kill_all(directory, "-D")
         user.kill()
     with EmbeddedPostgres(directory) as url:
@@ -231,7 +230,7 @@ def test_process_ids_of_before_a_crash_mean_nothing(directory: Path) -> None:
 def test_an_interrupted_initdb_is_repeated(directory: Path) -> None:
     with spawn_user(directory) as user:
         wait_until(lambda: (directory / "data.new").exists() or (directory / "data").exists())
-        kill_all(directory, "embedded.py")
+        kill_all(directory, "supervisor.py")
         user.kill()
     (directory / "data.new").mkdir(exist_ok=True)
     (directory / "data.new" / "PG_VERSION").write_text("18\n")
@@ -283,7 +282,7 @@ def test_the_log_stays_small(directory: Path) -> None:
 def test_paths_that_no_socket_or_url_can_hold(directory: Path, name: str) -> None:
     with EmbeddedPostgres(directory / name, durable=False) as url:
         assert query(url, "SELECT 1") == 1
-        socket_directory = Path(url.partition("host=")[2])
+        socket_directory = Path(url.partition("host=")[2].partition("&")[0])
         assert socket_directory.stat().st_mode & 0o777 == 0o700
     wait_until(lambda: not socket_directory.exists())
 

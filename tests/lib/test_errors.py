@@ -1,5 +1,6 @@
 """Every error is a problem document, every answer has the same frame, and neither tells of the inside."""
 
+import logging
 import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Never
@@ -7,12 +8,14 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+import structlog
 from litestar import Litestar
 from litestar.exceptions import HTTPException, ImproperlyConfiguredException
 from sqlalchemy import text
-from structlog.testing import capture_logs
+from structlog.testing import LogCapture
 
 from app.domain.todos.services import TodoService
+from app.lib import frame, http
 from app.lib.errors import ApiError, problem_body
 from app.lib.routes import operations
 from app.lib.settings import Settings
@@ -32,6 +35,17 @@ async def away(settings: Settings) -> AsyncIterator[Litestar]:
         here = Settings(environment="test", database_url=url, better_auth_secret=SECRET)
         async with running(create_app(here)) as app:
             yield app
+
+
+@pytest.fixture
+def logs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Give what is logged; the application's own loggers are bound to standard error once and for all."""
+    capture = LogCapture()
+    wrapper = structlog.make_filtering_bound_logger(logging.INFO)
+    for module in (frame, http):
+        logger = structlog.wrap_logger(None, processors=[capture], wrapper_class=wrapper)
+        monkeypatch.setattr(module, "_log", logger)
+    return capture.entries
 
 
 class TestRouter:
@@ -155,10 +169,11 @@ class TestCrash:
             ImproperlyConfiguredException("hunter2"),
         ],
     )
-    async def test_is_a_bare_500(self, alice: Client, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    async def test_is_a_bare_500(
+        self, alice: Client, monkeypatch: pytest.MonkeyPatch, error: Exception, logs: list[Any]
+    ) -> None:
         self.crash(monkeypatch, error)
-        with capture_logs() as logs:
-            response = await alice.get(alice.todos(uuid4()))
+        response = await alice.get(alice.todos(uuid4()))
         assert_problem(response, 500, "The server could not answer this request")
         assert "errors" not in response.json()
         assert "hunter2" not in response.text + str(response.headers) + str(logs)
@@ -166,8 +181,7 @@ class TestCrash:
 
     async def test_is_logged_with_its_request_and_place(self, alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         self.crash(monkeypatch, RuntimeError("hunter2"))
-        with capture_logs() as logs:
-            response = await alice.get(alice.todos(uuid4()))
+        response = await alice.get(alice.todos(uuid4()))
         fault = next(entry for entry in logs if entry["log_level"] == "error")
         assert fault["request_id"] == response.headers["x-request-id"]
         assert fault["error"] == ["builtins.RuntimeError"]
@@ -179,8 +193,7 @@ class TestCrash:
             await self.session.read(text("SELECT * FROM missing WHERE secret = :x"), {"x": "hunter2"})
 
         monkeypatch.setattr(TodoService, "get", fails)
-        with capture_logs() as logs:
-            response = await alice.get(alice.todos(uuid4()))
+        response = await alice.get(alice.todos(uuid4()))
         assert_problem(response, 500)
         for word in ("missing", "SELECT", "hunter2", "42P01"):
             assert word not in response.text + str(logs)
@@ -206,8 +219,7 @@ class TestDatabaseAway:
                     assert response.headers["retry-after"].isdigit()
 
     async def test_tells_nothing_of_the_database(self, away: Litestar) -> None:
-        with capture_logs() as logs:
-            answer = await ask(away, "/api/alice/todos", bearer("alice"))
+        answer = await ask(away, "/api/alice/todos", bearer("alice"))
         assert answer.status == 503
         for word in ("hunter2", "someone", "127.0.0.1", "nothing", "refused"):
             assert word not in answer.body.decode() + str(answer.headers) + str(logs)
@@ -233,9 +245,8 @@ class TestRequestId:
         ids = {(await alice.get(alice.todos())).headers["x-request-id"] for _ in range(5)}
         assert len(ids) == 5
 
-    async def test_is_in_the_log_of_the_request(self, alice: Client) -> None:
-        with capture_logs() as logs:
-            await alice.get(alice.todos(), headers={"X-Request-ID": "abc"})
+    async def test_is_in_the_log_of_the_request(self, alice: Client, logs: list[Any]) -> None:
+        await alice.get(alice.todos(), headers={"X-Request-ID": "abc"})
         (line,) = logs
         assert (line["request_id"], line["method"], line["status"]) == ("abc", "GET", 200)
         assert line["route"] == "/api/{user_id}/todos"
@@ -302,17 +313,12 @@ class TestFrame:
                 expected = "max-age=63072000; includeSubDomains" if app.state.settings.in_production else None
                 assert answer.headers.get("strict-transport-security") == expected
 
-    async def test_websockets_are_refused(self, app: Litestar) -> None:
-        with pytest.raises(RuntimeError, match="Only HTTP"):
-            await app({"type": "websocket", "path": "/", "headers": [], "state": {}, "subprotocols": []}, None, None)
-
 
 class TestLog:
-    async def test_has_no_path_token_or_body(self, alice: Client) -> None:
-        with capture_logs() as logs:
-            await alice.create(title="my private matter")
-            await alice.get(f"{alice.todos()}?tag=intimate")
-            await alice.post(alice.todos(), json={"title": 1, "very private": 2})
+    async def test_has_no_path_token_or_body(self, alice: Client, logs: list[Any]) -> None:
+        await alice.create(title="my private matter")
+        await alice.get(f"{alice.todos()}?tag=intimate")
+        await alice.post(alice.todos(), json={"title": 1, "very private": 2})
         assert len(logs) == 3
         for word in ("private", "intimate", "Bearer", "eyJ", alice.user_id):
             assert word not in str(logs)
@@ -320,8 +326,7 @@ class TestLog:
     async def test_is_silent_below_its_level(self, settings: Settings) -> None:
         app = create_app(settings.model_copy(update={"log_level": "warning"}))
         async with running(app):
-            with capture_logs() as logs:
-                assert (await ask(app, "/api/health")).status == 401
+            assert (await ask(app, "/api/health")).status == 401
         create_app(settings)  # logging is global: back to what it was
         assert logs == []
 
@@ -351,8 +356,7 @@ class TestHead:
         assert (await alice.head(f"{alice.todos()}?limit=0")).status_code == 422
 
     async def test_is_logged_as_head(self, alice: Client) -> None:
-        with capture_logs() as logs:
-            await alice.head(alice.todos())
+        await alice.head(alice.todos())
         assert logs[0]["method"] == "HEAD"
 
 

@@ -1,0 +1,70 @@
+"""Cross-origin requests: allowed origins can read every answer, others none."""
+
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+from litestar import Litestar
+
+from app.lib.settings import Settings
+from app.main import create_app
+from tests.lib.raw import ask, bearer
+from tests.support import running
+
+ORIGIN = ("Origin", "https://app.example.com")
+
+
+@pytest.fixture
+async def shared(settings: Settings) -> AsyncIterator[Litestar]:
+    async with running(create_app(settings.model_copy(update={"cors_origins": [ORIGIN[1]]}))) as app:
+        yield app
+
+
+class TestAllowedOrigin:
+    async def test_can_read_every_kind_of_answer(self, shared: Litestar) -> None:
+        me, json = bearer("alice"), ("Content-Type", "application/json")
+        answers = [
+            await ask(shared, "/api/alice/todos", ORIGIN),
+            await ask(shared, "/api/alice/todos", ORIGIN, ("Authorization", "Bearer x")),
+            await ask(shared, "/api/bob/todos", ORIGIN, me),
+            await ask(shared, "/nowhere", ORIGIN, me),
+            await ask(shared, "/api/health", ORIGIN, me, method="PUT"),
+            await ask(shared, "/api/alice/todos", ORIGIN, me, method="POST"),
+            await ask(shared, "/api/alice/todos", ORIGIN, me, json, method="POST", body=b"{}"),
+            await ask(shared, f"/api/alice/todos/{uuid4()}", ORIGIN, me, method="DELETE"),
+            await ask(shared, "/api/alice/todos", ORIGIN, me),
+        ]
+        assert [answer.status for answer in answers] == [401, 401, 403, 404, 405, 415, 422, 404, 200]
+        for answer in answers:
+            assert answer.headers["access-control-allow-origin"] == ORIGIN[1]
+            assert answer.headers["vary"] == "Origin"
+
+    async def test_may_ask_beforehand_without_a_token(self, shared: Litestar) -> None:
+        headers = (ORIGIN, ("Access-Control-Request-Method", "PATCH"))
+        answer = await ask(shared, "/api/alice/todos", *headers, method="OPTIONS")
+        assert (answer.status, answer.body) == (204, b"")
+        assert answer.headers["access-control-allow-origin"] == ORIGIN[1]
+        assert "PATCH" in answer.headers["access-control-allow-methods"]
+        assert "Authorization" in answer.headers["access-control-allow-headers"]
+
+
+class TestOtherOrigin:
+    @pytest.mark.parametrize(
+        "origin", ["https://evil.example", "null", "", "https://app.example.com.evil.example", "http://app.example.com"]
+    )
+    async def test_is_not_named(self, shared: Litestar, origin: str) -> None:
+        for method in ("GET", "OPTIONS"):
+            headers = (("Origin", origin), ("Access-Control-Request-Method", "GET"), bearer("alice"))
+            answer = await ask(shared, "/api/alice/todos", *headers, method=method)
+            assert not [name for name in answer.headers if name.startswith("access-control")]
+
+    async def test_a_preflight_tells_nothing_and_passes_nothing(self, app: Litestar) -> None:
+        headers = (ORIGIN, ("Access-Control-Request-Method", "GET"))
+        for path in ("/api/alice/todos", "/nowhere", "/api/health"):
+            answer = await ask(app, path, *headers, method="OPTIONS")
+            assert (answer.status, answer.body) == (204, b"")
+            assert "allow" not in answer.headers
+
+    async def test_other_options_need_a_token(self, app: Litestar) -> None:
+        assert (await ask(app, "/api/alice/todos", ORIGIN, method="OPTIONS")).status == 401
+        assert (await ask(app, "/api/health", ("Access-Control-Request-Method", "GET"), method="OPTIONS")).status == 401

@@ -15,7 +15,6 @@ from msgspec import Struct
 from app.lib.body import UNTYPABLE
 from app.lib.errors import ApiError, Forbidden, InvalidToken, MissingToken
 from app.lib.reply import problem_reply
-from app.lib.reply import problem_reply
 from app.lib.settings import Settings
 
 MAX_TOKEN_BYTES = 8192
@@ -159,8 +158,6 @@ class AuthenticationWall:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through to the router with its user."""
         app = self._app
-        try:
-            app = self._app
         if scope["path"] not in self._open_paths:
             try:
                 scope["user"] = await self._verifier.verify(bearer_token(scope["headers"]))

@@ -187,7 +187,7 @@ class TestCrash:
         assert fault["error"] == ["builtins.RuntimeError"]
 
     async def test_sql_is_neither_answered_nor_logged(
-        self, app: Litestar, alice: Client, monkeypatch: pytest.MonkeyPatch
+        self, alice: Client, monkeypatch: pytest.MonkeyPatch, logs: list[Any]
     ) -> None:
         async def fails(self: Any, item_id: UUID) -> None:
             await self.session.read(text("SELECT * FROM missing WHERE secret = :x"), {"x": "hunter2"})

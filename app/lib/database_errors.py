@@ -15,7 +15,8 @@ _UNAVAILABLE = ("08", "28", "3D", "53", "57P0")
 _STATEMENT_TIMEOUT = "57014"
 _LOCK_TIMEOUT = "55P03"
 _SERIALIZATION = "40"
-_UNIQUE = "23505"
+# A double, or a reference to what is gone meanwhile: the user, whose account was erased under way.
+_CONFLICTS = ("23505", "23503")
 
 
 def sqlstate(error: BaseException) -> str | None:
@@ -55,4 +56,4 @@ def _violation(state: str, constraint: str | None, violations: Violations) -> Ap
         return Invalid([known])
     if known is not None:
         return known
-    return Conflict() if state == _UNIQUE else None
+    return Conflict() if state in _CONFLICTS else None

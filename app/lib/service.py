@@ -1,6 +1,7 @@
 """The user-scoped service: the one place where a query is bound to its user."""
 
 import inspect
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, Never
@@ -38,6 +39,9 @@ from app.lib.session import Session
 
 MAX_VERSION = 2**31 - 1
 MAX_STATEMENTS = 512  # of each kind and table; clients choose the filters and sorts, so it needs a bound
+
+
+_TAG = re.compile(r'"([1-9][0-9]{0,9})"', re.ASCII)
 
 
 class UnscopedVerb(TypeError):
@@ -103,7 +107,7 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
 
     async def list_page(self, query: PageQuery) -> Page[ReadT]:
         """Give a page and the number of all matches, in one statement."""
-        sort = parse_sort(query.sort or self.default_sort, self.sorts)
+        sort = parse_sort(self.default_sort if query.sort is UNSET else query.sort, self.sorts)
         given = {name: value for name in self.filters if (value := getattr(query, name)) is not UNSET}
         parameters = {value_of(name): value for name, value in given.items()}
         parameters |= {"owner": self._owner, "page_limit": query.limit, "page_offset": query.offset}
@@ -129,8 +133,10 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
     async def change(self, item_id: UUID, transition: str) -> ReadT:
         """Apply a declared transition. Raises `NotFound`, `PreconditionFailed`."""
         statement = self.statements.transition(transition, self._versions is not None)
-        rows = await self._write(statement, item_id, {})
-        return self._struct(rows[0]) if rows else await self._unchanged(item_id)
+        if rows := await self._write(statement, item_id, {}):
+            return self._struct(rows[0])
+        can_rest = self.transitions[transition].unless is not None
+        return await self._unchanged(item_id) if can_rest else await self._missed(item_id)
 
     async def delete(self, item_id: UUID) -> None:  # type: ignore[override]
         """Remove a row. Raises `NotFound`, `PreconditionFailed`."""
@@ -259,16 +265,16 @@ def expected_versions(if_match: str | None) -> list[int] | None:
     """Read `If-Match` as versions; None for no condition, and what is no ETag of ours matches nothing."""
     if if_match is None or if_match.strip() == "*":
         return None
-    tags = [item.strip() for item in if_match.split(",")]
-    numbers = [tag[1:-1] for tag in tags if len(tag) > 2 and tag[0] == tag[-1] == '"']
-    return [int(number) for number in numbers if number.isascii() and number.isdigit() and int(number) <= MAX_VERSION]
+    tags = [_TAG.fullmatch(item.strip()) for item in if_match.split(",")]
+    return [version for tag in tags if tag and (version := int(tag[1])) <= MAX_VERSION]
 
 
 def _refuse_the_rest() -> None:
     """Replace each public coroutine of the parent that is not defined here, those of later releases included."""
-    for name, _ in inspect.getmembers(SQLAlchemyAsyncRepositoryService, _reaches_rows):
+    for name, member in inspect.getmembers(SQLAlchemyAsyncRepositoryService, _reaches_rows):
         if not name.startswith("_") and name not in vars(UserScopedService):
-            setattr(UserScopedService, name, _refusal(name))
+            refusal = _refusal(name)
+            setattr(UserScopedService, name, property(refusal) if isinstance(member, property) else refusal)
 
 
 def _reaches_rows(member: Any) -> bool:
@@ -276,8 +282,8 @@ def _reaches_rows(member: Any) -> bool:
 
 
 def _refusal(name: str) -> Any:
-    def refuse(self: Any, *_: Any, **__: Any) -> Never:
-        raise UnscopedVerb(f"{type(self).__name__} has no {name}(): it would not be scoped to the user")
+    def refuse(*_: Any, **__: Any) -> Never:
+        raise UnscopedVerb(f"A user-scoped service has no {name}: it would reach the rows of others")
 
     return refuse
 

@@ -37,8 +37,8 @@ async def away(settings: Settings) -> AsyncIterator[Litestar]:
             yield app
 
 
-@pytest.fixture
-def logs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+@pytest.fixture(name="logs")
+def captured_logs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Give what is logged; the application's own loggers are bound to standard error once and for all."""
     capture = LogCapture()
     wrapper = structlog.make_filtering_bound_logger(logging.INFO)
@@ -179,7 +179,9 @@ class TestCrash:
         assert "hunter2" not in response.text + str(response.headers) + str(logs)
         assert "Traceback" not in response.text + str(logs)
 
-    async def test_is_logged_with_its_request_and_place(self, alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_is_logged_with_its_request_and_place(
+        self, alice: Client, monkeypatch: pytest.MonkeyPatch, logs: list[Any]
+    ) -> None:
         self.crash(monkeypatch, RuntimeError("hunter2"))
         response = await alice.get(alice.todos(uuid4()))
         fault = next(entry for entry in logs if entry["log_level"] == "error")
@@ -218,7 +220,7 @@ class TestDatabaseAway:
                     assert_problem(response, 503, "The database is unavailable, try again later")
                     assert response.headers["retry-after"].isdigit()
 
-    async def test_tells_nothing_of_the_database(self, away: Litestar) -> None:
+    async def test_tells_nothing_of_the_database(self, away: Litestar, logs: list[Any]) -> None:
         answer = await ask(away, "/api/alice/todos", bearer("alice"))
         assert answer.status == 503
         for word in ("hunter2", "someone", "127.0.0.1", "nothing", "refused"):
@@ -323,7 +325,7 @@ class TestLog:
         for word in ("private", "intimate", "Bearer", "eyJ", alice.user_id):
             assert word not in str(logs)
 
-    async def test_is_silent_below_its_level(self, settings: Settings) -> None:
+    async def test_is_silent_below_its_level(self, settings: Settings, logs: list[Any]) -> None:
         app = create_app(settings.model_copy(update={"log_level": "warning"}))
         async with running(app):
             assert (await ask(app, "/api/health")).status == 401
@@ -355,7 +357,7 @@ class TestHead:
         assert missing.headers["content-type"] == "application/problem+json"
         assert (await alice.head(f"{alice.todos()}?limit=0")).status_code == 422
 
-    async def test_is_logged_as_head(self, alice: Client) -> None:
+    async def test_is_logged_as_head(self, alice: Client, logs: list[Any]) -> None:
         await alice.head(alice.todos())
         assert logs[0]["method"] == "HEAD"
 

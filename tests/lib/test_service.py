@@ -1,0 +1,212 @@
+"""The user-scoped service: few verbs, each bound to its user; one statement for a read, one transaction for a write."""
+
+import asyncio
+import inspect
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
+from hypothesis import given
+from hypothesis import strategies as st
+from litestar import Litestar
+from sqlalchemy import event
+
+from app.domain.todos.services import TodoService
+from app.lib.service import MAX_VERSION, UnscopedVerb, UserScopedService, expected_versions
+from tests.support import Client
+
+VERBS = {"get", "create", "update", "delete", "list_page", "change"}
+# Plain values and conversions of advanced-alchemy, which reach no row.
+HARMLESS = {
+    "count_with_window_function",
+    "execution_options",
+    "loader_options",
+    "match_fields",
+    "model_type",
+    "schema_dump_config",
+    "to_schema",
+    "uniquify",
+}
+
+
+def parents_names() -> list[str]:
+    return [name for name in dir(SQLAlchemyAsyncRepositoryService) if not name.startswith("_")]
+
+
+class TestRefusal:
+    def test_every_name_of_the_parent_is_a_verb_here_or_refused_or_harmless(self, app: Litestar) -> None:
+        service = TodoService(app.state.database.session(), "alice")
+        for name in parents_names():
+            if name in VERBS:
+                assert name in vars(UserScopedService)
+            elif name not in HARMLESS:
+                with pytest.raises(UnscopedVerb):
+                    getattr(service, name)()
+
+    @pytest.mark.parametrize("name", sorted(set(parents_names()) - VERBS - HARMLESS))
+    def test_arguments_make_no_difference(self, app: Litestar, name: str) -> None:
+        service = TodoService(app.state.database.session(), "alice")
+        with pytest.raises(UnscopedVerb, match=name):
+            getattr(service, name)(uuid4(), data={}, auto_commit=True)
+
+    def test_covers_every_coroutine_of_the_parent(self) -> None:
+        names = {name for name, _ in inspect.getmembers(SQLAlchemyAsyncRepositoryService, inspect.iscoroutinefunction)}
+        public = {name for name in names if not name.startswith("_")}
+        assert len(public) > 20
+        assert not public & HARMLESS
+
+    async def test_there_is_no_repository_behind_it(self, app: Litestar) -> None:
+        service = TodoService(app.state.database.session(), "alice")
+        for name in ("list", "get", "delete_many", "session"):
+            with pytest.raises((AttributeError, UnscopedVerb)):
+                getattr(service.repository, name)
+        assert "_repository_instance" not in vars(service)
+
+
+class TestScope:
+    async def test_every_statement_names_its_user(self) -> None:
+        build = TodoService.statements
+        made = [build.get, build.delete(True), build.delete(False), build.count(()), build.update(("title",), True)]
+        made += [build.transition(name, False) for name in TodoService.transitions]
+        made += [build.page(tuple(TodoService.filters), ((key, True),)) for key in TodoService.sorts]
+        for statement in made:
+            where = str(statement).split("WHERE", 1)[1]
+            assert "app.todos.user_id = :owner" in where
+            assert " OR " not in where
+
+    async def test_statements_are_built_once(self) -> None:
+        build = TodoService.statements
+        assert build.update(("title",), False) is build.update(("title",), False)
+        assert build.page((), (("title", True),)) is build.page((), (("title", True),))
+
+
+class Sent:
+    """What was sent to the server, in order."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    def __call__(self, record: Any) -> None:
+        self.words.append(record.query.split()[0].rstrip(";").upper())
+
+
+@asynccontextmanager
+async def listening(app: Litestar) -> Any:
+    """Listen to what asyncpg sends, the BEGIN and COMMIT that SQLAlchemy does not show included."""
+    sent, heard = Sent(), []
+
+    def listen(dbapi_connection: Any, *_: Any) -> None:
+        heard.append(dbapi_connection.driver_connection)
+        heard[-1].add_query_logger(sent)
+
+    def stop(dbapi_connection: Any, *_: Any) -> None:
+        dbapi_connection.driver_connection.remove_query_logger(sent)
+
+    engine = app.state.database.engine.sync_engine
+    event.listen(engine, "checkout", listen)
+    event.listen(engine, "checkin", stop)
+    try:
+        yield sent.words
+    finally:
+        event.remove(engine, "checkout", listen)
+        event.remove(engine, "checkin", stop)
+
+
+class TestRoundTrips:
+    @pytest.fixture
+    async def known(self, alice: Client) -> Client:
+        await alice.create()
+        await alice.get(alice.todos())
+        return alice
+
+    @pytest.mark.parametrize("query", ["", "?limit=1&sort=title&completed=false", "?tag=a&priority=low&priority=high"])
+    async def test_a_page_is_one_statement(self, app: Litestar, known: Client, query: str) -> None:
+        async with listening(app) as words:
+            await known.get(f"{known.todos()}{query}")
+        assert words == ["SELECT"]
+
+    async def test_a_page_past_the_end_is_two(self, app: Litestar, known: Client) -> None:
+        async with listening(app) as words:
+            await known.get(f"{known.todos()}?offset=10")
+        assert words == ["SELECT", "SELECT"]
+
+    async def test_getting_one_is_one_statement(self, app: Litestar, known: Client) -> None:
+        todo = await known.create()
+        async with listening(app) as words:
+            await known.get(known.todos(todo["id"]))
+            await known.get(known.todos(uuid4()))
+        assert words == ["SELECT", "SELECT"]
+
+    @pytest.mark.parametrize(
+        ("method", "below", "body", "word"),
+        [
+            ("POST", "", {"title": "x"}, "INSERT"),
+            ("PUT", "/{}", {"title": "x"}, "UPDATE"),
+            ("PATCH", "/{}", {"title": "x"}, "UPDATE"),
+            ("POST", "/{}/toggle-complete", None, "UPDATE"),
+            ("POST", "/{}/complete", None, "UPDATE"),
+            ("DELETE", "/{}", None, "DELETE"),
+        ],
+    )
+    async def test_a_write_is_one_transaction(
+        self, app: Litestar, known: Client, method: str, below: str, body: Any, word: str
+    ) -> None:
+        todo = await known.create()
+        async with listening(app) as words:
+            response = await known.request(method, known.todos() + below.format(todo["id"]), json=body)
+        assert response.is_success
+        assert words == ["BEGIN", word, "COMMIT"]
+
+    async def test_refusals_cost_nothing(self, app: Litestar, known: Client, bob: Client) -> None:
+        async with listening(app) as words:
+            await bob.get(known.todos())
+            await known.post(known.todos(), json={"title": ""})
+            await known.get(f"{known.todos()}?limit=0")
+            await known.get(known.todos("not-a-uuid"))
+        assert words == []
+
+    async def test_no_connection_is_kept(self, app: Litestar, known: Client) -> None:
+        paths = [known.todos(), known.todos(uuid4()), f"{known.todos()}?limit=x"]
+        await asyncio.gather(*(known.get(path) for path in paths * 20))
+        assert app.state.database.engine.pool.checkedout() == 0
+
+
+class TestIfMatch:
+    @pytest.mark.parametrize(
+        ("header", "versions"),
+        [
+            (None, None),
+            ("*", None),
+            (" * ", None),
+            ('"1"', [1]),
+            ('"1", "22"', [1, 22]),
+            ("1", []),
+            ('W/"1"', []),
+            ('""', []),
+            ("", []),
+            ('"', []),
+            ('"-1"', []),
+            ('"1.0"', []),
+            ('"١"', []),
+            (f'"{MAX_VERSION}"', [MAX_VERSION]),
+            (f'"{MAX_VERSION + 1}"', []),
+            (f'"{"9" * 5000}"', []),
+        ],
+    )
+    def test_is_read_as_versions(self, header: str | None, versions: list[int] | None) -> None:
+        assert expected_versions(header) == versions
+
+    @given(header=st.text())
+    def test_never_fails(self, header: str) -> None:
+        versions = expected_versions(header)
+        assert versions is None or all(0 <= version <= MAX_VERSION for version in versions)
+
+    async def test_a_hostile_one_is_stale(self, alice: Client) -> None:
+        todo = await alice.create()
+        for header in ('"' + "9" * 5000 + '"', '"²"', "x" * 5000, '"1" "2"'):
+            patched = await alice.patch(
+                alice.todos(todo["id"]), json={"title": "y"}, headers={"If-Match": header.encode()}
+            )
+            assert patched.status_code == 412

@@ -18,11 +18,13 @@ from app.db.config import open_database
 from app.db.seeding import seed_command
 from app.domain.users.services import UserDirectory
 from app.lib import log
-from app.lib.auth import AuthenticationWall, SharedSecret, TokenVerifier, requires_owner
+from app.lib.auth import AuthenticationWall, TokenVerifier, requires_owner
 from app.lib.cors import Cors
 from app.lib.frame import Frame
 from app.lib.hosts import AllowedHosts
 from app.lib.http import ApiRequest, ApiResponse, before_handler, criteria_of, handle_error
+from app.lib.jwks import PublishedKeys, from_file, from_url
+from app.lib.keys import KeyRing, KeySource, SharedSecrets
 from app.lib.routes import unowned
 from app.lib.settings import Settings
 
@@ -65,12 +67,22 @@ def create_app(settings: Settings | None = None) -> Litestar:
 
 def _behind_the_wall(router: ASGIApp, settings: Settings) -> ASGIApp:
     """Put around the router what must see a request before it: from the inside to the outside."""
-    verifier = TokenVerifier(SharedSecret(settings.secret), settings)
+    verifier = TokenVerifier(_key_ring(settings), settings)
     handler: ASGIApp = AuthenticationWall(router, verifier, settings.open_paths)
     handler = Cors(handler, settings.cors_origins)
     if settings.allowed_hosts:
         handler = AllowedHosts(handler, settings.allowed_hosts)
     return Frame(handler, settings)
+
+
+def _key_ring(settings: Settings) -> KeyRing:
+    """Take the keys from where the settings say: shared secrets, published keys, or both."""
+    sources: list[KeySource] = [SharedSecrets(*settings.secrets)] if settings.secrets else []
+    if settings.better_auth_jwks_url:
+        sources.append(PublishedKeys(from_url(settings.better_auth_jwks_url)))
+    if settings.better_auth_jwks_file:
+        sources.append(PublishedKeys(from_file(settings.better_auth_jwks_file)))
+    return KeyRing(*sources)
 
 
 @asynccontextmanager

@@ -74,8 +74,10 @@ async def migrate(database: Database, target: str = "head") -> None:
 
 
 def _move(config: Config, connection: Connection, target: str) -> None:
-    if target == "zero":
+    if target in ("zero", "base"):
         return command.downgrade(config, "base")
+    if not target:
+        raise AlembicError("There is no revision without a name")
     revision = scripts().get_revision(target)
     known = [script.revision for script in revisions()]
     current = MigrationContext.configure(connection, opts=_context_options()).get_current_revision()

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.db.base import SCHEMA, metadata
 from app.db.bulk import copy_rows
 from app.db.config import open_database
-from app.lib.cli import run_async, settings_of
+from app.lib.cli import UserId, run_async, settings_of
 from app.lib.errors import OperatorError
 
 
@@ -40,7 +40,7 @@ def seed_command(users_factory: UserFactory, seeders: Sequence[Seeder]) -> click
     @click.command()
     @click.option("--users", type=click.IntRange(1, 100_000), default=3, show_default=True, help="How many users.")
     @click.option("--todos", type=click.IntRange(0, 1_000_000), default=100, show_default=True, help="Todos of each.")
-    @click.option("--user", "user_id", help="Seed this user only.")
+    @click.option("--user", "user_id", type=UserId(), help="Seed this user only.")
     @click.option("--reset", is_flag=True, help="First remove all users with all that is theirs; not in production.")
     def seed(app: Litestar, users: int, todos: int, user_id: str | None, reset: bool) -> None:
         """Fill the database with believable users and todos."""

@@ -14,12 +14,15 @@ from msgspec import Struct
 
 from app.lib.body import UNTYPABLE
 from app.lib.errors import ApiError, Forbidden, InvalidToken, MissingToken
+from app.lib.keys import Key, KeySource
 from app.lib.reply import problem_reply
 from app.lib.settings import Settings
 
 MAX_TOKEN_BYTES = 8192
 MAX_CACHED_TOKENS = 10_000
+MAX_CACHED_SECONDS = 300.0  # a withdrawn key serves no longer than this after it is known to be withdrawn
 USER_ID = re.compile(r"[A-Za-z0-9._~:@|-]{1,128}")
+_SESSION_COOKIE = "better-auth.session-cache+jwt"
 _COMPACT = re.compile(rb"(?:[A-Za-z0-9_-]+\.){2}[A-Za-z0-9_-]+")  # RFC 7515, 3.1; PyJWT takes padding and more
 
 # What PyJWT raises on hostile input is mostly its own error; numbers and nesting get further.
@@ -34,31 +37,6 @@ class Identity(Struct, frozen=True):
     email: str | None = None
     name: str | None = None
     image: str | None = None
-
-
-class Key(Struct, frozen=True):
-    """A key and the one algorithm that it is used with."""
-
-    algorithm: str
-    material: Any
-
-
-class KeySource(Protocol):
-    """Where the keys come from."""
-
-    async def key_for(self, header: Mapping[str, Any]) -> Key | None:
-        """Give the key for a token's unverified header; None when there is none."""
-
-
-class SharedSecret:
-    """HS256 with the secret that is shared with Better Auth."""
-
-    def __init__(self, secret: bytes) -> None:
-        self._key = Key("HS256", secret)
-
-    async def key_for(self, header: Mapping[str, Any]) -> Key | None:  # noqa: ARG002 - one key for all tokens
-        """Give the one key; an algorithm named by the header changes nothing."""
-        return self._key
 
 
 class TokenVerifier:
@@ -82,7 +60,7 @@ class TokenVerifier:
             return known[0]
         claims = await self._claims(token)
         identity = self._identity(claims)
-        self._remember(digest, identity, claims["exp"])
+        self._remember(digest, identity, min(claims["exp"], self._clock() + MAX_CACHED_SECONDS))
         return identity
 
     async def _claims(self, token: bytes) -> dict[str, Any]:
@@ -90,25 +68,34 @@ class TokenVerifier:
             raise InvalidToken
         try:
             header = jwt.get_unverified_header(token)
-            key = await self._keys.key_for(header)
-            # The algorithm is the key's; a header that names another is refused, and so are extensions (RFC 8725).
-            if key is None or header.get("alg") != key.algorithm or "crit" in header:
+            # Extensions that must be understood are not (RFC 7515, 4.1.11), and a session cookie grants no access.
+            if "crit" in header or str(header.get("typ")).lower() == _SESSION_COOKIE:
                 raise InvalidToken
-            claims = jwt.decode(
-                token,
-                key.material,
-                algorithms=[key.algorithm],
-                audience=self._audience or None,
-                issuer=self._issuer,
-                leeway=self._leeway,
-                # PyJWT refuses every token with an audience unless told that none is expected.
-                options={"require": ["exp"], "verify_aud": bool(self._audience), "verify_sub": False},
-            )
+            # The algorithm is the key's; a header that names another is refused (RFC 8725, 3.1).
+            keys = [key for key in await self._keys.keys_for(header) if header.get("alg") in key.algorithms]
+            claims = self._decode(token, keys)
         except _REFUSALS:
             raise InvalidToken from None
         if type(claims["exp"]) not in (int, float):  # PyJWT takes "123" and true
             raise InvalidToken
         return claims
+
+    def _decode(self, token: bytes, keys: Sequence[Key]) -> dict[str, Any]:
+        for key in keys:
+            try:
+                return jwt.decode(
+                    token,
+                    key.material,
+                    algorithms=key.algorithms,
+                    audience=self._audience or None,
+                    issuer=self._issuer,
+                    leeway=self._leeway,
+                    # PyJWT refuses every token with an audience unless told that none is expected.
+                    options={"require": ["exp"], "verify_aud": bool(self._audience), "verify_sub": False},
+                )
+            except jwt.InvalidSignatureError:
+                continue
+        raise InvalidToken
 
     def _identity(self, claims: dict[str, Any]) -> Identity:
         user_id = next((value for name in self._user_claims if (value := _claim(claims, name)) is not None), None)

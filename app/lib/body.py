@@ -19,6 +19,7 @@ type Rule = Callable[[Any], Any]
 # NUL and lone surrogates: PostgreSQL cannot hold the one, UTF-8 not the other.
 UNTYPABLE = re.compile("[\x00\ud800-\udfff]")
 MAX_DIGITS = 4000  # Python reads 4300
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 
 
@@ -57,7 +58,14 @@ def in_utc(value: datetime) -> datetime:
         raise Broken("Expected an instant between the years 1 and 9999 in UTC") from None
 
 
-Instant = Annotated[datetime, in_utc, Meta(tz=True)]
+def finite(value: datetime) -> datetime:
+    """Refuse the first and the last instant of all, which asyncpg takes for PostgreSQL's infinities."""
+    if value in (_FIRST, _LAST):
+        raise Broken("Expected an instant after the first and before the last one of the years 1 to 9999")
+    return value
+
+
+Instant = Annotated[datetime, in_utc, finite, Meta(tz=True)]
 
 
 class Body(Struct, forbid_unknown_fields=True, kw_only=True):

@@ -10,12 +10,26 @@ import click
 from litestar import Litestar
 from sqlalchemy.exc import DBAPIError
 
+from app.lib.auth import USER_ID
 from app.lib.database_errors import sqlstate, translate
 from app.lib.errors import OperatorError, Unavailable
 from app.lib.settings import Settings
 
 _UNDEFINED_TABLE = "42P01"
 _LOCK_TIMEOUT = "55P03"
+_NO_PRIVILEGE = "42501"
+
+
+class UserId(click.ParamType[str]):
+    """An argument that the API would take for a user's id."""
+
+    name = "user_id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """End with a usage error for anything else."""
+        if not USER_ID.fullmatch(value):
+            self.fail("not a user's id: that is 1 to 128 of A-Z a-z 0-9 . _ ~ : @ | -", param, ctx)
+        return str(value)
 
 
 def settings_of(app: Litestar) -> Settings:
@@ -59,6 +73,8 @@ def _explain(error: Exception) -> str | None:
         return "The database has no tables yet: run `python manage.py migrate`."
     if sqlstate(error) == _LOCK_TIMEOUT:
         return "Another process holds the lock, a migration probably: wait for it, and try again."
+    if sqlstate(error) == _NO_PRIVILEGE:
+        return f"The database refuses it ({_reason(error)}): give its user the right, or correct DATABASE_URL."
     if isinstance(error, Unavailable) or translate(error, {}) is not None:
         return f"The database cannot be reached ({_reason(error)}). Start it, or correct DATABASE_URL."
     return None

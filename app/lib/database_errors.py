@@ -14,7 +14,7 @@ type Violations = Mapping[str, FieldError | ApiError]
 _UNAVAILABLE = ("08", "28", "3D", "53", "57P0")
 _STATEMENT_TIMEOUT = "57014"
 _LOCK_TIMEOUT = "55P03"
-_SERIALIZATION = "40"
+_UNDONE = ("40001", "40P01")  # serialization failure, deadlock
 # A double, or a reference to what is gone meanwhile: the user, whose account was erased under way.
 _CONFLICTS = ("23505", "23503")
 
@@ -32,7 +32,12 @@ def constraint_name(error: BaseException) -> str | None:
 
 def is_retryable(error: BaseException) -> bool:
     """Tell a deadlock or a serialization failure: nothing was done, and trying again may succeed."""
-    return (sqlstate(error) or "").startswith(_SERIALIZATION)
+    return sqlstate(error) in _UNDONE
+
+
+def is_repeatable(error: BaseException) -> bool:
+    """Tell for a read, that it may be tried again: also on another connection, where this one was lost."""
+    return is_retryable(error) or (isinstance(error, DBAPIError) and error.connection_invalidated)
 
 
 def translate(error: BaseException, violations: Violations) -> ApiError | None:

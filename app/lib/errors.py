@@ -139,8 +139,8 @@ class Unavailable(ApiError):
     status = HTTPStatus.SERVICE_UNAVAILABLE
     detail = "The database is unavailable, try again later"
 
-    def __init__(self, **members: Any) -> None:
-        super().__init__(headers={"Retry-After": RETRY_AFTER_SECONDS}, **members)
+    def __init__(self, detail: str | None = None, **members: Any) -> None:
+        super().__init__(detail, headers={"Retry-After": RETRY_AFTER_SECONDS}, **members)
 
 
 def problem_body(error: ApiError, *, instance: str, request_id: str) -> bytes:

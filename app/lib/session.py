@@ -8,7 +8,7 @@ from sqlalchemy import Executable
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
-from app.lib.database_errors import Violations, is_retryable, translate
+from app.lib.database_errors import Violations, is_repeatable, is_retryable, translate
 
 MAX_ATTEMPTS = 3
 NONE: Violations = {}
@@ -31,22 +31,27 @@ class Session(AsyncSession):
 
     async def read(self, statement: Executable, parameters: Parameters) -> Rows:
         """Run one statement that changes nothing."""
-        return await self._run(self._reader.connect, statement, parameters, NONE)
+        return await self._run(self._reader.connect, statement, parameters, NONE, is_repeatable)
 
     async def write(self, statement: Executable, parameters: Parameters, violations: Violations = NONE) -> Rows:
         """Run one statement in a transaction of its own, committed on return."""
-        return await self._run(self._writer.begin, statement, parameters, violations)
+        return await self._run(self._writer.begin, statement, parameters, violations, is_retryable)
 
     async def _run(
-        self, enter: Callable[[], Any], statement: Executable, parameters: Parameters, violations: Violations
+        self,
+        enter: Callable[[], Any],
+        statement: Executable,
+        parameters: Parameters,
+        violations: Violations,
+        may_repeat: Callable[[BaseException], bool],
     ) -> Rows:
         if self.in_transaction():
-            return (await self.execute(statement, parameters)).all()
+            return _rows(await self.execute(statement, parameters))
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 return await greenlet_spawn(_run_alone, enter, statement, parameters)
             except Exception as error:
-                if is_retryable(error) and attempt < MAX_ATTEMPTS:
+                if may_repeat(error) and attempt < MAX_ATTEMPTS:
                     continue
                 if answer := translate(error, violations):
                     raise answer from error
@@ -70,5 +75,8 @@ class Session(AsyncSession):
 
 def _run_alone(enter: Callable[[], Any], statement: Executable, parameters: Parameters) -> Rows:
     with enter() as connection:
-        result = connection.execute(statement, parameters)
-        return result.all() if result.returns_rows else []
+        return _rows(connection.execute(statement, parameters))
+
+
+def _rows(result: Any) -> Rows:
+    return result.all() if result.returns_rows else []

@@ -7,6 +7,7 @@ from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -21,7 +22,10 @@ OPENABLE_PATHS = ("/api/health", "/api/schema", "/api/schema/openapi.json")
 
 _WHAT_TO_SET = {
     "DATABASE_URL": "set it to postgresql://user:password@host:5432/database",
-    "BETTER_AUTH_SECRET": f"set it to the secret of your Better Auth server; a new one: {NEW_SECRET}",
+    "BETTER_AUTH_SECRET": (
+        f"set it to the secret of your Better Auth server (a new one: {NEW_SECRET}), "
+        "or BETTER_AUTH_JWKS_URL to where it publishes its keys"
+    ),
 }
 
 
@@ -73,6 +77,9 @@ class Settings(BaseSettings):
     data_dir: Path = PROJECT / ".data"
 
     better_auth_secret: Annotated[SecretStr | None, Blankable] = None
+    better_auth_secret_previous: Annotated[SecretStr | None, Blankable] = None
+    better_auth_jwks_url: Annotated[str | None, Blankable] = None
+    better_auth_jwks_file: Annotated[Path | None, Blankable] = None
     better_auth_issuer: Annotated[str | None, Blankable] = None
     better_auth_audience: CommaSeparated = []
     user_id_claims: CommaSeparated = ["sub", "id"]
@@ -97,7 +104,7 @@ class Settings(BaseSettings):
             settings = cls(_env_file=file or None)
         except ValidationError as error:
             raise ConfigurationError(list(map(_problem, error.errors()))) from None
-        if settings.better_auth_secret is None:
+        if settings.better_auth_secret is None and not settings.in_production:
             secret = SecretStr(development_secret(settings.data_dir))
             settings = settings.model_copy(update={"better_auth_secret": secret})
         return settings
@@ -108,9 +115,10 @@ class Settings(BaseSettings):
         return self.environment is Environment.PRODUCTION
 
     @property
-    def secret(self) -> bytes:
-        """The shared secret's UTF-8 bytes, as Better Auth takes them."""
-        return self.better_auth_secret.get_secret_value().encode() if self.better_auth_secret else b""
+    def secrets(self) -> list[bytes]:
+        """The shared secrets' UTF-8 bytes, as Better Auth takes them, the current one first."""
+        given = (self.better_auth_secret, self.better_auth_secret_previous)
+        return [secret.get_secret_value().encode() for secret in given if secret]
 
     @property
     def connection_target(self) -> ConnectionTarget | None:
@@ -124,11 +132,26 @@ class Settings(BaseSettings):
             parse_database_url(value.get_secret_value())
         return value
 
-    @field_validator("better_auth_secret")
+    @field_validator("better_auth_secret", "better_auth_secret_previous")
     @classmethod
     def _long_secret(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and (size := len(value.get_secret_value().encode())) < MIN_SECRET_BYTES:
             raise ValueError(f"is {size} bytes long, at least {MIN_SECRET_BYTES} are needed")
+        return value
+
+    @field_validator("better_auth_jwks_url")
+    @classmethod
+    def _http_url(cls, value: str | None) -> str | None:
+        url = urlsplit(value or "http://unset")
+        if url.scheme not in ("http", "https") or not url.hostname or url.username:
+            raise ValueError("is not an HTTP URL")
+        return value
+
+    @field_validator("better_auth_jwks_file")
+    @classmethod
+    def _readable_file(cls, value: Path | None) -> Path | None:
+        if value is not None and not os.access(value, os.R_OK):
+            raise ValueError("names a file that cannot be read")
         return value
 
     @field_validator("user_id_claims")
@@ -158,13 +181,17 @@ class Settings(BaseSettings):
     def _nothing_assumed_in_production(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Make the required settings required here, so that they are reported together with the others."""
         if str(values.get("environment", "")).lower() == Environment.PRODUCTION:
-            for name in ("database_url", "better_auth_secret"):
-                if not values.get(name):
-                    values[name] = _MISSING
+            key_sources = ("better_auth_secret", "better_auth_jwks_url", "better_auth_jwks_file")
+            if not any(values.get(name) for name in key_sources):
+                values["better_auth_secret"] = _MISSING
+            if not values.get("database_url"):
+                values["database_url"] = _MISSING
+            if str(values.get("better_auth_jwks_url") or "").startswith("http:"):
+                values["better_auth_jwks_url"] = _INSECURE
         return values
 
 
-_MISSING = object()
+_MISSING, _INSECURE = object(), object()
 
 
 def _problem(error: Any) -> str:
@@ -172,6 +199,8 @@ def _problem(error: Any) -> str:
     hint = f"; {_WHAT_TO_SET[name]}" if name in _WHAT_TO_SET else ""
     if error.get("input") is _MISSING:
         return f"{name} is required in production{hint}"
+    if error.get("input") is _INSECURE:
+        return f"{name} must be an https:// URL in production: who can change the keys can be any user"
     cause = (error.get("ctx") or {}).get("error")
     said = str(cause) if isinstance(cause, (ValueError, DatabaseUrlError)) else error["msg"]
     return f"{name} {said}{hint}" if cause else f"{name}: {said}{hint}"

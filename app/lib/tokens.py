@@ -18,7 +18,7 @@ def mint(settings: Settings, user_id: str, *, ttl: int, role: str | None = None,
         payload["iss"] = settings.better_auth_issuer
     if settings.better_auth_audience:
         payload["aud"] = settings.better_auth_audience[0]
-    return jwt.encode(payload, settings.secret, "HS256")
+    return jwt.encode(payload, settings.secrets[0], "HS256")
 
 
 def _nested(path: str, value: str) -> dict[str, Any]:

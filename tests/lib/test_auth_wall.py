@@ -24,12 +24,11 @@ from app.lib.auth import (
     MAX_CACHED_TOKENS,
     MAX_TOKEN_BYTES,
     Identity,
-    Key,
-    SharedSecret,
     TokenVerifier,
     owns,
 )
 from app.lib.errors import InvalidToken
+from app.lib.keys import Key, SharedSecrets
 from app.lib.routes import operations
 from app.lib.settings import OPENABLE_PATHS, Settings
 from app.main import create_app
@@ -369,7 +368,7 @@ class TestUserId:
 
 def verifier(clock: Callable[[], float] = time.time, **options: Any) -> TokenVerifier:
     settings = Settings(environment="test", better_auth_secret=SECRET, **options)
-    return TokenVerifier(SharedSecret(settings.secret), settings, clock)
+    return TokenVerifier(SharedSecrets(*settings.secrets), settings, clock)
 
 
 async def refused(verify: TokenVerifier, token: str) -> bool:
@@ -386,9 +385,9 @@ class CountingKeys:
     def __init__(self) -> None:
         self.asked = 0
 
-    async def key_for(self, header: Any) -> Key | None:  # noqa: ARG002 - one key for all tokens
+    async def keys_for(self, header: Any) -> list[Key]:  # noqa: ARG002 - one key for all tokens
         self.asked += 1
-        return Key("HS256", SECRET.encode())
+        return [Key(("HS256",), SECRET.encode())]
 
 
 class TestTime:

@@ -2,16 +2,16 @@
 
 import asyncio
 import inspect
-from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
+from asyncpg.prepared_stmt import PreparedStatement
 from hypothesis import given
 from hypothesis import strategies as st
 from litestar import Litestar
-from sqlalchemy import event
 
 from app.domain.todos.services import TodoService
 from app.lib.service import MAX_VERSION, UnscopedVerb, UserScopedService, expected_versions
@@ -82,36 +82,23 @@ class TestScope:
         assert build.page((), (("title", True),)) is build.page((), (("title", True),))
 
 
-class Sent:
-    """What was sent to the server, in order."""
+@pytest.fixture
+def words(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Give the first word of all that asyncpg sends, the BEGIN and COMMIT that SQLAlchemy does not show included."""
+    sent: list[str] = []
+    execute, fetch = asyncpg.Connection.execute, PreparedStatement.fetch
 
-    def __init__(self) -> None:
-        self.words: list[str] = []
+    def count_command(self: Any, query: str, *arguments: Any, **options: Any) -> Any:
+        sent.append(query.split(maxsplit=1)[0].rstrip(";"))
+        return execute(self, query, *arguments, **options)
 
-    def __call__(self, record: Any) -> None:
-        self.words.append(record.query.split()[0].rstrip(";").upper())
+    def count_statement(self: Any, *arguments: Any, **options: Any) -> Any:
+        sent.append(self.get_query().split()[0])
+        return fetch(self, *arguments, **options)
 
-
-@asynccontextmanager
-async def listening(app: Litestar) -> Any:
-    """Listen to what asyncpg sends, the BEGIN and COMMIT that SQLAlchemy does not show included."""
-    sent, heard = Sent(), []
-
-    def listen(dbapi_connection: Any, *_: Any) -> None:
-        heard.append(dbapi_connection.driver_connection)
-        heard[-1].add_query_logger(sent)
-
-    def stop(dbapi_connection: Any, *_: Any) -> None:
-        dbapi_connection.driver_connection.remove_query_logger(sent)
-
-    engine = app.state.database.engine.sync_engine
-    event.listen(engine, "checkout", listen)
-    event.listen(engine, "checkin", stop)
-    try:
-        yield sent.words
-    finally:
-        event.remove(engine, "checkout", listen)
-        event.remove(engine, "checkin", stop)
+    monkeypatch.setattr(asyncpg.Connection, "execute", count_command)
+    monkeypatch.setattr(PreparedStatement, "fetch", count_statement)
+    return sent
 
 
 class TestRoundTrips:
@@ -122,49 +109,49 @@ class TestRoundTrips:
         return alice
 
     @pytest.mark.parametrize("query", ["", "?limit=1&sort=title&completed=false", "?tag=a&priority=low&priority=high"])
-    async def test_a_page_is_one_statement(self, app: Litestar, known: Client, query: str) -> None:
-        async with listening(app) as words:
-            await known.get(f"{known.todos()}{query}")
+    async def test_a_page_is_one_statement(self, words: list[str], known: Client, query: str) -> None:
+        words.clear()
+        await known.get(f"{known.todos()}{query}")
         assert words == ["SELECT"]
 
-    async def test_a_page_past_the_end_is_two(self, app: Litestar, known: Client) -> None:
-        async with listening(app) as words:
-            await known.get(f"{known.todos()}?offset=10")
+    async def test_a_page_past_the_end_is_two(self, words: list[str], known: Client) -> None:
+        words.clear()
+        await known.get(f"{known.todos()}?offset=10")
         assert words == ["SELECT", "SELECT"]
 
-    async def test_getting_one_is_one_statement(self, app: Litestar, known: Client) -> None:
+    async def test_getting_one_is_one_statement(self, words: list[str], known: Client) -> None:
         todo = await known.create()
-        async with listening(app) as words:
-            await known.get(known.todos(todo["id"]))
-            await known.get(known.todos(uuid4()))
+        words.clear()
+        await known.get(known.todos(todo["id"]))
+        await known.get(known.todos(uuid4()))
         assert words == ["SELECT", "SELECT"]
 
     @pytest.mark.parametrize(
-        ("method", "below", "body", "word"),
+        ("method", "below", "word"),
         [
-            ("POST", "", {"title": "x"}, "INSERT"),
-            ("PUT", "/{}", {"title": "x"}, "UPDATE"),
-            ("PATCH", "/{}", {"title": "x"}, "UPDATE"),
-            ("POST", "/{}/toggle-complete", None, "UPDATE"),
-            ("POST", "/{}/complete", None, "UPDATE"),
-            ("DELETE", "/{}", None, "DELETE"),
+            ("POST", "", "INSERT"),
+            ("PUT", "/{}", "UPDATE"),
+            ("PATCH", "/{}", "UPDATE"),
+            ("POST", "/{}/toggle-complete", "UPDATE"),
+            ("POST", "/{}/complete", "UPDATE"),
+            ("DELETE", "/{}", "DELETE"),
         ],
     )
     async def test_a_write_is_one_transaction(
-        self, app: Litestar, known: Client, method: str, below: str, body: Any, word: str
+        self, words: list[str], known: Client, method: str, below: str, word: str
     ) -> None:
         todo = await known.create()
-        async with listening(app) as words:
-            response = await known.request(method, known.todos() + below.format(todo["id"]), json=body)
+        words.clear()
+        response = await known.request(method, known.todos() + below.format(todo["id"]), json={"title": "x"})
         assert response.is_success
         assert words == ["BEGIN", word, "COMMIT"]
 
-    async def test_refusals_cost_nothing(self, app: Litestar, known: Client, bob: Client) -> None:
-        async with listening(app) as words:
-            await bob.get(known.todos())
-            await known.post(known.todos(), json={"title": ""})
-            await known.get(f"{known.todos()}?limit=0")
-            await known.get(known.todos("not-a-uuid"))
+    async def test_refusals_cost_nothing(self, words: list[str], known: Client, bob: Client) -> None:
+        words.clear()
+        await bob.get(known.todos())
+        await known.post(known.todos(), json={"title": ""})
+        await known.get(f"{known.todos()}?limit=0")
+        await known.get(known.todos("not-a-uuid"))
         assert words == []
 
     async def test_no_connection_is_kept(self, app: Litestar, known: Client) -> None:
@@ -189,7 +176,7 @@ class TestIfMatch:
             ('"', []),
             ('"-1"', []),
             ('"1.0"', []),
-            ('"١"', []),
+            ('"\u0661"', []),
             (f'"{MAX_VERSION}"', [MAX_VERSION]),
             (f'"{MAX_VERSION + 1}"', []),
             (f'"{"9" * 5000}"', []),

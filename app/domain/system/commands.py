@@ -15,7 +15,7 @@ from app.db.config import embedded_postgres, open_database
 from app.db.migrate import migrate, pending_revisions
 from app.domain.system.checks import Finding, run_checks
 from app.domain.system.services import check_health
-from app.lib.cli import run_async, settings_of
+from app.lib.cli import UserId, run_async, settings_of
 from app.lib.errors import OperatorError
 from app.lib.log import uvicorn_logging
 from app.lib.routes import guarded_by, operations
@@ -109,7 +109,7 @@ def _announce(settings: Settings, host: str, port: int) -> None:
 
 
 @click.command()
-@click.argument("user_id")
+@click.argument("user_id", type=UserId())
 @click.option("--ttl", type=click.IntRange(1), default=3600, show_default=True, help="Seconds until it expires.")
 @click.option("--role", help="The claim that ROLE_CLAIM names.")
 @click.option("--email", help="The claim `email`.")
@@ -127,7 +127,7 @@ def routes(app: Litestar) -> None:
     """List every route: method, path, operation, and what guards it."""
     for operation in operations(app):
         guards = ", ".join(guarded_by(operation.handler)) or "token"
-        click.echo(f"{operation.method:8}{operation.path:58}{operation.name:20}{guards}")
+        click.echo(f"{operation.method:8}{operation.path:58}{operation.name:30}{guards}")
 
 
 @click.command()

@@ -7,7 +7,7 @@ from litestar import Litestar
 
 from app.db.config import open_database
 from app.domain.users.services import UserAdministration, UserRead
-from app.lib.cli import run_async, settings_of, with_app
+from app.lib.cli import UserId, run_async, settings_of, with_app
 from app.lib.errors import OperatorError
 
 
@@ -27,7 +27,7 @@ def list_users(app: Litestar, limit: int, offset: int) -> None:
 
 
 @users.command("show")
-@click.argument("user_id")
+@click.argument("user_id", type=UserId())
 @with_app
 def show_user(app: Litestar, user_id: str) -> None:
     """Show one user."""
@@ -37,7 +37,7 @@ def show_user(app: Litestar, user_id: str) -> None:
 
 
 @users.command("deactivate")
-@click.argument("user_id")
+@click.argument("user_id", type=UserId())
 @with_app
 def deactivate_user(app: Litestar, user_id: str) -> None:
     """Answer a user's requests with 403, within seconds."""
@@ -46,7 +46,7 @@ def deactivate_user(app: Litestar, user_id: str) -> None:
 
 
 @users.command("activate")
-@click.argument("user_id")
+@click.argument("user_id", type=UserId())
 @with_app
 def activate_user(app: Litestar, user_id: str) -> None:
     """Let a deactivated user in again."""

@@ -73,9 +73,7 @@ class TestClaims:
         claims = {"email": "zoë@example.com", "name": "Zoë 🦄", "image": "https://example.com/z.png"}
         assert await self.seen(app, client_of, **claims) == tuple(claims.values())
 
-    @pytest.mark.parametrize(
-        "value", [None, 1, True, [], ["a"], {}, {"a": "b"}, "nul\x00", "lone \ud800", "\udfff", "x" * 2049]
-    )
+    @pytest.mark.parametrize("value", [None, 1, True, [], ["a"], {}, {"a": "b"}, "nul\x00", "lone \ud800", "\udfff"])
     async def test_hostile_ones_are_dropped(self, app: Litestar, client_of: Callable[..., Client], value: Any) -> None:
         assert await self.seen(app, client_of, email=value, name=value, image=value) == (None, None, None)
 
@@ -85,7 +83,7 @@ class TestClaims:
         longer = {name: value + "x" for name, value in fits.items()}
         assert await self.seen(app, client_of, **longer) == (None, None, None)
 
-    async def test_of_later_tokens_change_nothing(self, app: Litestar, client_of: Callable[..., Client]) -> None:
+    async def test_of_later_tokens_change_nothing(self, app: Litestar) -> None:
         user_id = new_id()
         for name in ("first", "second"):
             await UserDirectory(app.state.database.session).admit(Identity(user_id, name=name))
@@ -153,9 +151,7 @@ class TestTrust:
         await UserDirectory(app.state.database.session, lambda: 0.0).admit(identity)
         assert len(await rows_of(app, identity.id)) == 1
 
-    async def test_the_memory_is_bounded(
-        self, directory: UserDirectory, clock: Clock, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_the_memory_is_bounded(self, directory: UserDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(services, "MAX_REMEMBERED", 3)
         for _ in range(5):
             await directory.admit(Identity(new_id()))
@@ -185,7 +181,7 @@ class TestDeactivated:
         await administration(app).set_active(alice.user_id, active=True)
         assert (await alice.get(alice.todos(todo["id"]))).json() == todo
 
-    async def test_outranks_unknown_paths_and_methods(
+    async def test_outranks_what_is_wrong_with_the_request(
         self, app: Litestar, alice: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(services, "TRUST_SECONDS", 0)

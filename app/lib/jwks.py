@@ -1,0 +1,177 @@
+"""The public keys of a Better Auth server, as its JWT plugin publishes them (RFC 7517)."""
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import msgspec
+import structlog
+from jwt.algorithms import OKPAlgorithm
+
+from app.lib.errors import Unavailable
+from app.lib.keys import Key
+from app.lib.log import where
+
+FETCH_SECONDS = 5.0
+MIN_INTERVAL_SECONDS = 10.0  # between fetches: a client that makes up key ids cannot force more
+DEFAULT_FRESH_SECONDS, MIN_FRESH_SECONDS, MAX_FRESH_SECONDS = 300.0, 60.0, 3600.0
+MAX_DOCUMENT_BYTES = 256 * 1024
+MAX_KEYS = 20
+MIN_RSA_BITS = 2048
+MAX_KEY_ID = 256
+
+ALGORITHMS = frozenset({"EdDSA", "Ed25519", "ES256", "ES512", "RS256", "PS256"})
+_BY_TYPE = {("EC", "P-256"): ("ES256",), ("EC", "P-521"): ("ES512",), ("OKP", "Ed25519"): ("EdDSA", "Ed25519")}
+_PRIVATE_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+_MAX_AGE = re.compile(r"(?:^|[\s,])max-age=(\d{1,9})")
+
+# RFC 9864 names the algorithm after its curve; PyJWT knows it as EdDSA.
+jwt.register_algorithm("Ed25519", OKPAlgorithm())
+
+_log = structlog.get_logger()
+
+type Document = tuple[bytes, float]
+"""A key set as JSON, and for how many seconds it is fresh."""
+
+
+class PublishedKeys:
+    """Keys by their id, fetched when needed: the first time, when they are no longer fresh, for an unknown id.
+
+    Stale keys are used while their server is away. One fetch runs at a time, and not too often.
+    """
+
+    def __init__(self, load: Callable[[], Awaitable[Document]], clock: Callable[[], float] = time.monotonic) -> None:
+        self._load = load
+        self._clock = clock
+        self._keys: dict[str | None, list[Key]] | None = None
+        self._fresh_until = 0.0
+        self._next_fetch = 0.0
+        self._fetch: asyncio.Task[None] | None = None
+
+    async def keys_for(self, header: Mapping[str, Any]) -> Sequence[Key]:
+        """Give the keys of the header's `kid`, or all of them where it names none."""
+        if header.get("alg") not in ALGORITHMS:
+            return ()
+        if self._keys is None:
+            await self._refresh()
+        elif self._clock() >= self._fresh_until:
+            self._start()  # in the background: the stale keys serve this request
+        found = self._find(header.get("kid"))
+        if not found:
+            await self._refresh()
+            found = self._find(header.get("kid"))
+        return found
+
+    def _find(self, key_id: object) -> list[Key]:
+        if self._keys is None:
+            raise Unavailable("The keys of the authentication server cannot be fetched, try again later")
+        if key_id is None:
+            return [key for keys in self._keys.values() for key in keys]
+        return self._keys.get(key_id, []) if isinstance(key_id, str) else []
+
+    async def _refresh(self) -> None:
+        if (fetch := self._start()) is not None:
+            await asyncio.shield(fetch)
+
+    def _start(self) -> asyncio.Task[None] | None:
+        if self._fetch is None and self._clock() >= self._next_fetch:
+            self._next_fetch = self._clock() + MIN_INTERVAL_SECONDS
+            self._fetch = asyncio.create_task(self._run())
+        return self._fetch
+
+    async def _run(self) -> None:
+        try:
+            document, fresh_seconds = await self._load()
+            self._keys = parse_key_set(document)
+            self._fresh_until = self._clock() + fresh_seconds
+        except (httpx.HTTPError, OSError, ValueError) as error:
+            _log.warning("key set not usable", **where(error))
+        finally:
+            self._fetch = None
+
+
+def parse_key_set(document: bytes) -> dict[str | None, list[Key]]:
+    """Take the usable public keys of a JWK set; others are left out.
+
+    Raises `ValueError` where it is no key set, or has not one usable key.
+    """
+    try:
+        members = msgspec.json.decode(document, type=dict[str, Any])["keys"]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError) as error:
+        raise ValueError("not a JWK set") from error
+    keys: dict[str | None, list[Key]] = {}
+    for member in members[:MAX_KEYS] if isinstance(members, list) else ():
+        if isinstance(member, dict) and (key := _public_key(member)):
+            keys.setdefault(member.get("kid"), []).append(key)
+    if not keys:
+        raise ValueError("no usable key in the JWK set")
+    return keys
+
+
+def _public_key(member: dict[str, Any]) -> Key | None:
+    key_id = member.get("kid")
+    unusable = (
+        _PRIVATE_MEMBERS & member.keys()
+        or member.get("use", "sig") != "sig"
+        or "verify" not in member.get("key_ops", ["verify"])
+        or not (key_id is None or (isinstance(key_id, str) and len(key_id) <= MAX_KEY_ID))
+    )
+    algorithms = None if unusable else _algorithms(member)
+    if algorithms is None:
+        return None
+    try:
+        material = jwt.PyJWK(member, algorithms[0]).key
+    except (jwt.PyJWTError, ValueError, TypeError):
+        return None
+    weak = member["kty"] == "RSA" and material.key_size < MIN_RSA_BITS
+    return None if weak else Key(algorithms, material)
+
+
+def _algorithms(member: dict[str, Any]) -> tuple[str, ...] | None:
+    """Give the algorithm of a key by its type; an `alg` of its own must agree, and chooses for RSA."""
+    named = member.get("alg")
+    if member.get("kty") == "RSA":
+        return (named or "RS256",) if named in (None, "RS256", "PS256") else None
+    by_type = _BY_TYPE.get((str(member.get("kty")), str(member.get("crv"))))
+    return by_type if by_type and named in (None, *by_type) else None
+
+
+def from_url(url: str) -> Callable[[], Awaitable[Document]]:
+    """Load the key set by HTTP, within a time and a size."""
+
+    async def load() -> Document:
+        async with (
+            asyncio.timeout(FETCH_SECONDS),
+            httpx.AsyncClient(timeout=FETCH_SECONDS, trust_env=False) as client,
+            client.stream("GET", url, headers={"Accept": "application/json"}) as response,
+        ):
+            if response.status_code != httpx.codes.OK:
+                raise ValueError(f"the key set is answered with {response.status_code}")
+            document = bytearray()
+            async for chunk in response.aiter_bytes():
+                document += chunk
+                if len(document) > MAX_DOCUMENT_BYTES:
+                    raise ValueError("the key set is too large")
+            return bytes(document), _fresh_seconds(response.headers.get("cache-control", ""))
+
+    return load
+
+
+def from_file(path: Path) -> Callable[[], Awaitable[Document]]:
+    """Load the key set from a file, which may be replaced while the server runs."""
+
+    async def load() -> Document:
+        return await asyncio.to_thread(path.read_bytes), MIN_FRESH_SECONDS
+
+    return load
+
+
+def _fresh_seconds(cache_control: str) -> float:
+    given = _MAX_AGE.search(cache_control.lower())
+    seconds = float(given[1]) if given else DEFAULT_FRESH_SECONDS
+    return min(max(seconds, MIN_FRESH_SECONDS), MAX_FRESH_SECONDS)

@@ -1,0 +1,392 @@
+"""Migrations: equal to the models, there and back, all or nothing, one at a time, and blind to what is not ours."""
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from alembic.config import Config
+from sqlalchemy import Column, Index, Integer, Table, Text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateSchema
+from sqlmodel import AutoString
+
+from app.db import migrate as migrations
+from app.db.base import SCHEMA, metadata
+from app.db.config import Database
+from app.db.migrate import current_revision, differences, make_migration, migrate, pending_revisions
+from app.lib.cli import explained
+from app.lib.errors import OperatorError
+from app.lib.settings import Settings
+from tests.live import environment, fetch, until
+from tests.support import SECRET, admin_url
+
+HEAD = migrations.revisions()[-1].revision
+
+TABLES = """
+    SELECT relname, attname, format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, adrelid)
+    FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+    WHERE relnamespace = $1::text::regnamespace AND relkind = 'r' AND attnum > 0 AND NOT attisdropped
+"""
+CONSTRAINTS = """
+    SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid)
+    FROM pg_constraint WHERE connamespace = $1::text::regnamespace
+"""
+INDEXES = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = $1"
+OTHERS = """
+    SELECT relname, relkind::text FROM pg_class WHERE relnamespace = $1::text::regnamespace AND relkind NOT IN ('r', 'i')
+"""
+
+BETTER_AUTH = """
+    CREATE TABLE "user" (id text PRIMARY KEY, name text NOT NULL, email text NOT NULL UNIQUE, "createdAt" timestamptz);
+    CREATE TABLE session (id text PRIMARY KEY, token text UNIQUE, "userId" text NOT NULL REFERENCES "user" ON DELETE CASCADE);
+    CREATE TABLE account (id text PRIMARY KEY, "userId" text NOT NULL REFERENCES "user", password text);
+    CREATE TABLE verification (id text PRIMARY KEY, value text NOT NULL);
+    CREATE TABLE jwks (id text PRIMARY KEY, "publicKey" text NOT NULL, "privateKey" text NOT NULL);
+    CREATE TABLE users (id int PRIMARY KEY, nothing_of_ours text);
+    CREATE TABLE alembic_version (version_num text PRIMARY KEY);
+    CREATE INDEX session_user ON session ("userId");
+    INSERT INTO "user" VALUES ('alice', 'Alice', 'alice@example.com', '2025-01-01');
+    INSERT INTO session VALUES ('1', 'token', 'alice');
+    INSERT INTO account VALUES ('1', 'alice', 'hash');
+    INSERT INTO verification VALUES ('1', 'code');
+    INSERT INTO jwks VALUES ('1', 'public', 'private');
+    INSERT INTO users VALUES (1, 'kept');
+    INSERT INTO alembic_version VALUES ('of-another-application');
+"""
+THEIRS = ('"user"', "session", "account", "verification", "jwks", "users", "alembic_version")
+
+BROKEN = '''
+import sqlalchemy as sa
+from alembic import op
+
+revision = "20991231_2359"
+down_revision = "{head}"
+
+
+def upgrade():
+    op.create_table("half", sa.Column("id", sa.Integer), schema="app")
+    op.execute("UPDATE app.todos SET title = 'changed'")
+    op.execute("SELECT 1 / 0")
+
+
+def downgrade():
+    pass
+'''
+
+
+@asynccontextmanager
+async def opened(url: str, **changes: Any) -> AsyncIterator[Database]:
+    settings = Settings(_env_file=None, environment="test", database_url=url, better_auth_secret=SECRET, **changes)
+    database = Database(settings)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def url(new_database: Callable[[], Any]) -> str:
+    """The URL of an empty database."""
+    made: str = await new_database()
+    return made
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    """An empty database."""
+    async with opened(url) as database:
+        yield database
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the migrations, in use in place of the real ones; gives the folder of their versions."""
+    copy = tmp_path / "migrations"
+    shutil.copytree(Path(migrations.__file__).parent / "migrations", copy)
+    original = migrations.alembic_config
+
+    def config() -> Config:
+        config = original()
+        config.set_main_option("script_location", str(copy))
+        return config
+
+    monkeypatch.setattr(migrations, "alembic_config", config)
+    migrations.scripts.cache_clear()
+    yield copy / "versions"
+    migrations.scripts.cache_clear()
+
+
+@pytest.fixture
+def new_table() -> Iterator[Table]:
+    """A table that the models have and no migration makes."""
+    table = Table(
+        "experiments",
+        metadata,
+        Column("id", Integer, primary_key=True),
+        Column("name", AutoString, nullable=False),
+        Column("tags", ARRAY(Text), server_default="{}", nullable=False),
+        Index(None, "name"),
+    )
+    yield table
+    metadata.remove(table)
+
+
+async def snapshot(url: str, schema: str = SCHEMA) -> dict[str, set[tuple[Any, ...]]]:
+    """Describe all that a schema holds, without Alembic's own table."""
+    parts = {"columns": TABLES, "constraints": CONSTRAINTS, "indexes": INDEXES, "others": OTHERS}
+    rows = {name: await fetch(url, sql, schema) for name, sql in parts.items()}
+    return {name: {row for row in found if "alembic_version" not in str(row)} for name, found in rows.items()}
+
+
+async def all_rows(url: str) -> list[Any]:
+    return [await fetch(url, f"SELECT * FROM public.{table}") for table in THEIRS]
+
+
+class TestEquality:
+    async def test_alembic_sees_no_difference(self, database: Database) -> None:
+        await migrate(database)
+        assert await differences(database) == []
+
+    async def test_models_and_migrations_make_the_same_schema(self, url: str, new_database: Callable[[], Any]) -> None:
+        modelled = await new_database()
+        async with opened(url) as database:
+            await migrate(database)
+        async with opened(modelled) as database, database.engine.begin() as connection:
+            await connection.execute(CreateSchema(SCHEMA))
+            await connection.run_sync(metadata.create_all)
+        assert await snapshot(url) == await snapshot(modelled)
+
+    async def test_every_constraint_and_index_has_a_name_of_the_convention(self, database: Database, url: str) -> None:
+        await migrate(database)
+        found = await snapshot(url)
+        names = {row[1] for row in found["constraints"]} | {row[0] for row in found["indexes"]}
+        assert all(re.fullmatch(r"(pk|fk|ck|uq|ix)_[a-z_]+|\w+_not_null", name) for name in names)
+
+    async def test_up_down_and_up_again_is_the_same(self, database: Database, url: str) -> None:
+        await migrate(database)
+        first = await snapshot(url)
+        await migrate(database, "zero")
+        assert not any((await snapshot(url)).values())
+        await migrate(database)
+        assert await snapshot(url) == first
+        assert first["columns"]
+
+    async def test_every_step_down_and_up_is_the_same(self, database: Database, url: str) -> None:
+        for script in migrations.revisions():
+            await migrate(database, script.revision)
+            before = await snapshot(url)
+            await migrate(database, script.down_revision or "zero")
+            await migrate(database, script.revision)
+            assert await snapshot(url) == before
+
+    async def test_there_is_one_line_of_descent(self) -> None:
+        assert len(migrations.scripts().get_heads()) == 1
+        assert [script.revision for script in migrations.revisions()] == sorted(
+            script.revision for script in migrations.revisions()
+        )
+
+
+class TestProgress:
+    async def test_an_empty_database_is_at_none(self, database: Database) -> None:
+        assert await current_revision(database) is None
+        assert await pending_revisions(database) == [script.revision for script in migrations.revisions()]
+
+    async def test_a_migrated_one_is_at_the_head(self, database: Database) -> None:
+        await migrate(database)
+        assert await current_revision(database) == HEAD
+        assert await pending_revisions(database) == []
+
+    async def test_after_zero_it_is_at_none_again(self, database: Database) -> None:
+        await migrate(database)
+        await migrate(database, "zero")
+        assert await current_revision(database) is None
+
+
+class TestOneAtATime:
+    async def test_two_processes_at_once_both_succeed(self, url: str) -> None:
+        async with opened(url) as database, holding_the_lock(url):
+            env = environment(environment="test", database_url=url, better_auth_secret=SECRET)
+            command = [sys.executable, "manage.py", "migrate"]
+            processes = [await asyncio.create_subprocess_exec(*command, env=env) for _ in range(2)]
+            waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+
+            async def both_wait() -> bool:
+                return await fetch(url, waiting) == [(2,)]
+
+            await until(both_wait)
+            assert await current_revision(database) is None
+        assert [await process.wait() for process in processes] == [0, 0]
+        assert await fetch(url, "SELECT version_num FROM app.alembic_version") == [(HEAD,)]
+
+    async def test_waiting_for_too_long_is_explained(
+        self, database: Database, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(migrations, "LOCK_TIMEOUT", "50ms")
+        async with holding_the_lock(url):
+            with pytest.raises(SystemExit, match="Error: Another process holds the lock"), explained():
+                await migrate(database)
+        await migrate(database)
+
+    async def test_a_table_in_use_does_not_block_for_ever(
+        self, database: Database, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await migrate(database)
+        monkeypatch.setattr(migrations, "LOCK_TIMEOUT", "50ms")
+        connection = await asyncpg.connect(admin_url(url))
+        async with connection.transaction():
+            await connection.execute("SELECT * FROM app.todos")
+            with pytest.raises(SystemExit, match="holds the lock"), explained():
+                await migrate(database, "zero")
+        await connection.close()
+        assert await current_revision(database) == HEAD
+
+    async def test_a_long_migration_outlives_the_statement_timeout(self, url: str, folder: Path) -> None:
+        text = BROKEN.format(head=HEAD).replace("SELECT 1 / 0", "SELECT pg_sleep(0.3)")
+        (folder / "20991231_2359_slow.py").write_text(text)
+        async with opened(url, database_statement_timeout=0.1) as database:
+            await migrate(database)
+            assert await current_revision(database) == "20991231_2359"
+
+
+@asynccontextmanager
+async def holding_the_lock(url: str) -> AsyncIterator[None]:
+    connection = await asyncpg.connect(admin_url(url))
+    await connection.execute("SELECT pg_advisory_lock($1)", migrations._LOCK)
+    try:
+        yield
+    finally:
+        await connection.close()
+
+
+class TestAllOrNothing:
+    async def test_a_failing_migration_leaves_nothing(self, database: Database, url: str, folder: Path) -> None:
+        await migrate(database)
+        before = await snapshot(url)
+        (folder / "20991231_2359_broken.py").write_text(BROKEN.format(head=HEAD))
+        migrations.scripts.cache_clear()
+        with pytest.raises(DBAPIError, match="division by zero"):
+            await migrate(database)
+        assert await snapshot(url) == before
+        assert await current_revision(database) == HEAD
+
+    async def test_from_zero_not_even_the_ones_before_it(self, database: Database, url: str, folder: Path) -> None:
+        (folder / "20991231_2359_broken.py").write_text(BROKEN.format(head=HEAD))
+        with pytest.raises(DBAPIError, match="division by zero"):
+            await migrate(database)
+        assert await fetch(url, "SELECT count(*) FROM pg_namespace WHERE nspname = 'app'") == [(0,)]
+
+    async def test_the_connection_pool_is_none_the_worse(self, database: Database, folder: Path) -> None:
+        broken = folder / "20991231_2359_broken.py"
+        broken.write_text(BROKEN.format(head=HEAD))
+        with pytest.raises(DBAPIError, match="division by zero"):
+            await migrate(database)
+        broken.unlink()
+        migrations.scripts.cache_clear()
+        await migrate(database)
+        rows = await database.session().read(migrations._CURRENT, {})
+        assert [tuple(row) for row in rows] == [(HEAD,)]
+
+
+class TestOthersTables:
+    @pytest.fixture(autouse=True)
+    async def better_auth(self, url: str) -> None:
+        await fetch(url, BETTER_AUTH)
+
+    async def test_are_untouched_by_migrations_in_both_directions(self, database: Database, url: str) -> None:
+        before = await snapshot(url, "public"), await all_rows(url)
+        await migrate(database)
+        assert (await snapshot(url, "public"), await all_rows(url)) == before
+        await migrate(database, "zero")
+        assert (await snapshot(url, "public"), await all_rows(url)) == before
+
+    async def test_are_unseen_by_makemigrations(self, database: Database, folder: Path) -> None:
+        await migrate(database)
+        assert await make_migration(database, "nothing") is None
+
+    async def test_are_not_named_by_a_new_migration(self, database: Database, folder: Path, new_table: Table) -> None:
+        await migrate(database)
+        path = await make_migration(database, "experiment")
+        assert path
+        text = path.read_text()
+        assert "public" not in text
+        assert "drop_table" not in text.partition("def downgrade")[0]
+
+    async def test_live_in_another_schema_than_ours(self, database: Database, url: str) -> None:
+        await migrate(database)
+        tables = await fetch(url, "SELECT tablename FROM pg_tables WHERE schemaname = $1", SCHEMA)
+        assert {name for (name,) in tables} == {table.name for table in metadata.tables.values()} | {"alembic_version"}
+        assert {table.schema for table in metadata.tables.values()} == {SCHEMA}
+
+    async def test_a_version_table_of_another_application_is_not_ours(self, database: Database, url: str) -> None:
+        assert await current_revision(database) is None
+        await migrate(database)
+        assert await current_revision(database) == HEAD
+
+
+class TestMakeMigration:
+    async def test_writes_a_date_named_file_that_applies(
+        self, database: Database, url: str, folder: Path, new_table: Table
+    ) -> None:
+        await migrate(database)
+        path = await make_migration(database, "add experiments")
+        assert path
+        assert path.parent == folder
+        assert re.fullmatch(r"20\d{6}_\d{4}_add_experiments\.py", path.name)
+        before = await snapshot(url)
+        await migrate(database)
+        assert await differences(database) == []
+        await migrate(database, HEAD)
+        assert await snapshot(url) == before
+
+    async def test_finds_a_changed_column(self, database: Database, url: str, folder: Path) -> None:
+        await migrate(database)
+        await fetch(url, "ALTER TABLE app.todos ALTER completed DROP DEFAULT, ALTER description TYPE varchar(5);")
+        assert {change[0][0] for change in await differences(database)} == {"modify_default", "modify_type"}
+        assert await make_migration(database, "repair")
+        await migrate(database)
+        assert await differences(database) == []
+
+    async def test_follows_the_one_before_within_the_same_minute(
+        self, database: Database, folder: Path, new_table: Table
+    ) -> None:
+        await migrate(database)
+        first = await make_migration(database, "add experiments")
+        await migrate(database)
+        new_table.append_column(Column("more", Text))
+        second = await make_migration(database, "more of them")
+        assert first
+        assert second
+        await migrate(database)
+        assert await differences(database) == []
+        names = [script.revision for script in migrations.revisions()]
+        assert names == sorted(set(names))
+
+    async def test_refuses_a_database_that_is_behind(self, database: Database, folder: Path, new_table: Table) -> None:
+        with pytest.raises(OperatorError):
+            await make_migration(database, "too early")
+        assert not list(folder.glob("*_too_early.py"))
+
+    @pytest.mark.parametrize("message", ['say "hello"\\', "two\nlines", '""" + exit() + """', "ends with quote\""])
+    async def test_any_message_gives_valid_python(
+        self, database: Database, folder: Path, new_table: Table, message: str
+    ) -> None:
+        await migrate(database)
+        path = await make_migration(database, message)
+        assert path
+        compile(path.read_text(), path.name, "exec")
+
+    async def test_is_clean_python(self, database: Database, folder: Path, new_table: Table) -> None:
+        await migrate(database)
+        path = await make_migration(database, "add experiments")
+        assert path
+        ruff = [sys.executable, "-m", "ruff", "check", "--isolated", "--select=E9,F,I", "--no-cache", str(path)]
+        done = subprocess.run(ruff, capture_output=True, text=True, env={"PATH": os.environ["PATH"]}, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr

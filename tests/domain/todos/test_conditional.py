@@ -1,0 +1,167 @@
+"""`If-Match` on writes, `If-None-Match` on reads."""
+
+from typing import Any
+
+import httpx
+import pytest
+from litestar import Litestar
+from uuid_utils.compat import uuid7
+
+from tests.factories import todo_rows
+from tests.support import Client, assert_problem, mistakes
+
+STALE = "The resource has changed: its ETag does not match If-Match"
+WRITES = {
+    "replace": ("PUT", ()),
+    "update": ("PATCH", ()),
+    "delete": ("DELETE", ()),
+    "toggle": ("POST", ("toggle-complete",)),
+    "complete": ("POST", ("complete",)),
+    "reopen": ("POST", ("reopen",)),
+}
+GARBAGE = [
+    "1",
+    "2",
+    '"',
+    '""',
+    '"x"',
+    '"2',
+    '2"',
+    "'2'",
+    '"02"',
+    '"+2"',
+    '"-2"',
+    '"2.0"',
+    '" 2"',
+    '""2""',
+    ",",
+    "",
+    '"*"',
+    "W/*",
+]
+GARBAGE += [
+    '"99999999999999999999"',
+    f'"{2**31}"',
+    f'"{"2" * 5000}"',
+    '"0"',
+    'w/"2"',
+    '"2" "3"',
+    '"1";"2"',
+    '"²"'.encode().decode("latin-1"),
+]
+
+
+async def write(client: Client, name: str, todo_id: object, if_match: str, **options: Any) -> httpx.Response:
+    method, action = WRITES[name]
+    headers = [(b"If-Match", if_match.encode("latin-1"))]
+    body = {"json": {"title": "Written"}} if method in ("PUT", "PATCH") else {}
+    return await client.request(method, client.todos(todo_id, *action), headers=headers, **body | options)
+
+
+async def twice_written(client: Client) -> dict[str, Any]:
+    """Make a todo of version 2."""
+    todo = await client.create(completed=True)
+    return (await client.patch(client.todos(todo["id"]), json={"title": "Second"})).json()
+
+
+@pytest.mark.parametrize("name", WRITES)
+class TestIfMatch:
+    @pytest.mark.parametrize(
+        "if_match", ['"2"', "*", ' "2" ', '"1", "2"', '"2","7"', '"x", W/"1", "2"', ',"2",', " * "]
+    )
+    async def test_a_match_writes(self, alice: Client, name: str, if_match: str) -> None:
+        todo = await twice_written(alice)
+        response = await write(alice, name, todo["id"], if_match)
+        assert response.status_code == (204 if name == "delete" else 200)
+        if name not in ("delete", "complete"):
+            assert response.json()["version"] == 3
+
+    @pytest.mark.parametrize("if_match", ['"1"', '"3"', '"1", "3"', 'W/"2"', 'W/"1", W/"2"'])
+    async def test_stale_is_412_and_changes_nothing(
+        self, app: Litestar, alice: Client, name: str, if_match: str
+    ) -> None:
+        todo = await twice_written(alice)
+        before = await todo_rows(app, alice.user_id)
+        assert_problem(await write(alice, name, todo["id"], if_match), 412, STALE)
+        assert await todo_rows(app, alice.user_id) == before
+
+    async def test_garbage_matches_nothing(self, app: Litestar, alice: Client, name: str) -> None:
+        todo = await twice_written(alice)
+        before = await todo_rows(app, alice.user_id)
+        for if_match in GARBAGE:
+            assert_problem(await write(alice, name, todo["id"], if_match), 412, STALE)
+        assert await todo_rows(app, alice.user_id) == before
+
+    async def test_missing_comes_before_stale(self, alice: Client, bob: Client, name: str) -> None:
+        theirs = await bob.create()
+        for todo_id in (theirs["id"], uuid7()):
+            for if_match in ('"1"', '"9"', "*", "x"):
+                assert_problem(await write(alice, name, todo_id, if_match), 404, "Not found")
+
+    async def test_another_path_comes_before_stale(self, alice: Client, bob: Client, name: str) -> None:
+        todo = await alice.create()
+        method, action = WRITES[name]
+        response = await bob.request(method, alice.todos(todo["id"], *action), headers={"If-Match": '"9"'})
+        assert_problem(response, 403)
+
+    async def test_an_unknown_parameter_comes_before_stale(self, alice: Client, name: str) -> None:
+        todo = await alice.create()
+        response = await write(alice, name, todo["id"], '"9"', params={"nope": 1})
+        assert mistakes(response).keys() == {"nope"}
+
+    async def test_each_write_needs_the_newest_tag(self, alice: Client, name: str) -> None:
+        todo = await alice.create()
+        first = await write(alice, "toggle", todo["id"], '"1"')
+        assert_problem(await write(alice, name, todo["id"], '"1"'), 412)
+        assert (await write(alice, name, todo["id"], first.headers["etag"])).status_code in (200, 204)
+
+
+class TestIfMatchOfWhatWouldChangeNothing:
+    async def test_an_empty_patch_is_conditional_too(self, alice: Client) -> None:
+        todo = await twice_written(alice)
+        assert_problem(await write(alice, "update", todo["id"], '"1"', json={}), 412, STALE)
+        assert (await write(alice, "update", todo["id"], '"2"', json={})).json() == todo
+
+    @pytest.mark.parametrize(("name", "completed"), [("complete", True), ("reopen", False)])
+    async def test_a_repeated_transition_is_conditional_too(self, alice: Client, name: str, completed: bool) -> None:
+        todo = await alice.create(completed=completed)
+        assert_problem(await write(alice, name, todo["id"], '"7"'), 412, STALE)
+        assert (await write(alice, name, todo["id"], '"1"')).json() == todo
+
+    @pytest.mark.parametrize("name", ["replace", "update"])
+    async def test_a_wrong_body_comes_before_stale(self, alice: Client, name: str) -> None:
+        todo = await alice.create()
+        assert mistakes(await write(alice, name, todo["id"], '"9"', json={"title": ""})).keys() == {"/title"}
+
+
+class TestIfNoneMatch:
+    async def read(self, client: Client, todo: dict[str, Any], if_none_match: str) -> httpx.Response:
+        return await client.get(client.todos(todo["id"]), headers={"If-None-Match": if_none_match})
+
+    @pytest.mark.parametrize("if_none_match", ['"2"', "*", 'W/"2"', '"1", "2"', 'W/"1",W/"2"', '"x", "2"'])
+    async def test_what_one_has_already_is_304(self, alice: Client, if_none_match: str) -> None:
+        response = await self.read(alice, await twice_written(alice), if_none_match)
+        assert (response.status_code, response.content) == (304, b"")
+        assert response.headers["etag"] == '"2"'
+
+    @pytest.mark.parametrize("if_none_match", ['"1"', '"3"', 'W/"1"', '"1", "3"', "2", "", '"', '"02"', '""', '"*"'])
+    async def test_anything_else_is_200(self, alice: Client, if_none_match: str) -> None:
+        todo = await twice_written(alice)
+        response = await self.read(alice, todo, if_none_match)
+        assert (response.status_code, response.json(), response.headers["etag"]) == (200, todo, '"2"')
+
+    async def test_a_write_ends_it(self, alice: Client) -> None:
+        todo = await alice.create()
+        assert (await self.read(alice, todo, '"1"')).status_code == 304
+        await alice.post(alice.todos(todo["id"], "toggle-complete"))
+        assert (await self.read(alice, todo, '"1"')).status_code == 200
+
+    async def test_missing_comes_first(self, alice: Client, bob: Client) -> None:
+        todo = await bob.create()
+        for if_none_match in ("*", '"1"'):
+            assert_problem(await self.read(alice, todo, if_none_match), 404, "Not found")
+
+    async def test_a_page_is_always_sent(self, alice: Client) -> None:
+        await alice.create()
+        response = await alice.get(alice.todos(), headers={"If-None-Match": '*, "1"'})
+        assert (response.status_code, response.json()["total"]) == (200, 1)

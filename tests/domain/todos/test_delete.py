@@ -1,0 +1,45 @@
+"""DELETE /api/{user_id}/todos/{id}."""
+
+from typing import ClassVar
+
+from litestar import Litestar
+
+from tests.domain.todos.walls import OneTodo
+from tests.factories import todo_rows
+from tests.support import Client, assert_problem
+
+
+class TestDeleteTodo(OneTodo):
+    method: ClassVar = "DELETE"
+
+    async def test_answers_with_nothing(self, alice: Client) -> None:
+        response = await self.ask(alice, await alice.create())
+        assert (response.status_code, response.content) == (204, b"")
+        assert "etag" not in response.headers
+
+    async def test_nothing_of_it_is_left(self, app: Litestar, alice: Client) -> None:
+        todo = await alice.create()
+        await self.ask(alice, todo)
+        assert await todo_rows(app, alice.user_id) == {}
+        assert_problem(await alice.get(alice.todos(todo["id"])), 404, "Not found")
+        assert (await alice.get(alice.todos())).json()["items"] == []
+
+    async def test_a_second_time_is_404(self, alice: Client) -> None:
+        todo = await alice.create()
+        assert (await self.ask(alice, todo)).status_code == 204
+        assert_problem(await self.ask(alice, todo), 404, "Not found")
+
+    async def test_spares_all_others(self, alice: Client, bob: Client) -> None:
+        todos = [await alice.create() for _ in range(3)]
+        theirs = await bob.create()
+        await self.ask(alice, todos[1])
+        assert (await alice.get(alice.todos())).json()["items"] == [todos[2], todos[0]]
+        assert (await bob.get(bob.todos())).json()["items"] == [theirs]
+
+    async def test_what_is_gone_takes_no_writes(self, alice: Client) -> None:
+        todo = await alice.create()
+        await self.ask(alice, todo)
+        one = alice.todos(todo["id"])
+        for method, path in (("PUT", one), ("PATCH", one), ("POST", f"{one}/complete"), ("POST", f"{one}/reopen")):
+            assert_problem(await alice.request(method, path, json={"title": "x"}), 404, "Not found")
+        assert (await alice.get(alice.todos())).json()["total"] == 0

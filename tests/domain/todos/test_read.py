@@ -1,0 +1,41 @@
+"""GET /api/{user_id}/todos/{id}."""
+
+from typing import ClassVar
+
+from litestar import Litestar
+
+from tests.domain.todos.walls import OneTodo
+from tests.factories import insert_todos, todo_row
+from tests.support import Client
+
+
+class TestGetTodo(OneTodo):
+    method: ClassVar = "GET"
+
+    async def test_answers_with_what_was_created(self, alice: Client) -> None:
+        todo = await alice.create(description="d", priority="high", tags=["a", "b"], due_date="2026-03-01")
+        response = await self.ask(alice, todo)
+        assert (response.status_code, response.json()) == (200, todo)
+        assert response.headers["etag"] == '"1"'
+        assert response.headers["content-type"] == "application/json"
+
+    async def test_changes_nothing(self, alice: Client) -> None:
+        todo = await alice.create()
+        for _ in range(3):
+            assert (await self.ask(alice, todo)).json() == todo
+
+    async def test_an_id_is_compared_without_case(self, alice: Client) -> None:
+        todo = await alice.create()
+        assert (await alice.get(alice.todos(todo["id"].upper()))).json() == todo
+
+    async def test_conditions_of_writes_do_not_matter(self, alice: Client) -> None:
+        todo = await alice.create()
+        assert (await self.ask(alice, todo, **{"If-Match": '"9"'})).status_code == 200
+
+    async def test_a_row_without_options_has_every_field(self, app: Litestar, alice: Client) -> None:
+        row = todo_row(alice.user_id, version=7)
+        await insert_todos(app, [row])
+        response = await alice.get(alice.todos(row["id"]))
+        absent = {name for name, value in response.json().items() if value is None}
+        assert absent == {"description", "completed_at", "due_date", "due_at"}
+        assert (response.json()["version"], response.headers["etag"]) == (7, '"7"')

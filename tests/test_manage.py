@@ -426,7 +426,9 @@ class TestToken:
         assert (claims["user"], claims["kind"], claims["iss"], claims["aud"]) == ({"id": "alice"}, "admin", "i", "a")
 
     def test_is_refused_in_production(self) -> None:
-        status, output = call(make_settings(NOWHERE).model_copy(update={"environment": Environment.PRODUCTION}), "token", "x")
+        status, output = call(
+            make_settings(NOWHERE).model_copy(update={"environment": Environment.PRODUCTION}), "token", "x"
+        )
         assert_explained(status, output)
         assert "eyJ" not in output
 

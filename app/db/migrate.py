@@ -1,10 +1,10 @@
 """Migrations: Alembic, driven from code, in one transaction and by one process at a time."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -15,6 +15,7 @@ from alembic.util.exc import CommandError as AlembicError
 from sqlalchemy import Column, Connection, MetaData, String, Table, func, select
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.schema import CreateSchema
+from sqlmodel import AutoString
 
 from app.db.base import SCHEMA, metadata
 from app.db.config import Database
@@ -93,12 +94,25 @@ async def make_migration(database: Database, message: str) -> Path | None:
     made: list[Any] = []
 
     def run(config: Config, _: Connection) -> None:
-        rev_id = datetime.now(UTC).strftime("%Y%m%d_%H%M")
-        made.append(command.revision(config, message=message, autogenerate=True, rev_id=rev_id))
+        made.append(command.revision(config, message=_plain(message), autogenerate=True, rev_id=_new_revision_id()))
 
     await _alembic(database, run)
     scripts.cache_clear()
     return Path(made[0].path)
+
+
+def _new_revision_id() -> str:
+    """Give the minute of now, or the next that is free."""
+    known = {script.revision for script in revisions()}
+    moment = datetime.now(UTC)
+    while (name := f"{moment:%Y%m%d_%H%M}") in known:
+        moment += timedelta(minutes=1)
+    return name
+
+
+def _plain(message: str) -> str:
+    """Keep a message on one line and inside the quotes of the file's docstring."""
+    return " ".join(message.replace('"', "'").replace("\\", "/").split())
 
 
 async def differences(database: Database) -> list[Any]:
@@ -121,8 +135,16 @@ def _context_options() -> dict[str, Any]:
         "include_name": lambda name, kind, _: kind != "schema" or name == SCHEMA,
         "compare_type": True,
         "compare_server_default": True,
+        "render_item": _render,
         "target_metadata": metadata,
     }
+
+
+def _render(kind: str, item: Any, _: Any) -> str | Literal[False]:
+    """Write SQLModel's own string type as what it is in the database: migrations know SQLAlchemy only."""
+    if kind == "type" and isinstance(item, AutoString):
+        return f"sa.String({item.length or ''})"
+    return False
 
 
 def run_in(connection: Connection, configure: Callable[..., None]) -> None:

@@ -1,8 +1,8 @@
 """`DATABASE_URL` as operators write it, turned into what SQLAlchemy and asyncpg take, nothing silently dropped."""
 
+import re
 import ssl
 from typing import Any
-from urllib.parse import unquote
 
 from msgspec import Struct
 from sqlalchemy import URL, make_url
@@ -13,6 +13,7 @@ _SCHEMES = {"postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg"
 _OPPORTUNISTIC = {"allow", "prefer"}
 _SSL_MODES = {"disable", "require", "verify-ca", "verify-full"} | _OPPORTUNISTIC
 _SESSION_SETTINGS = {"application_name", "search_path", "timezone"}
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 # libpq options that say nothing to asyncpg: it always tries SCRAM, and has no channel binding to require.
 _WITHOUT_EFFECT = {"channel_binding", "sslnegotiation", "gssencmode"}
 
@@ -42,7 +43,7 @@ def parse_database_url(text: str) -> ConnectionTarget:
         raise DatabaseUrlError("names no database: expected postgresql://user:password@host:5432/database")
     options = {key: value if isinstance(value, str) else value[-1] for key, value in url.query.items()}
     kept: dict[str, str] = {name: options.pop(name) for name in ("host", "port") if name in options}  # of a Unix socket
-    pooled = options.pop("pgbouncer", "false").lower() in ("true", "1")
+    pooled = _flag(options.pop("pgbouncer", "false"))
     arguments = _arguments(options)
     if options:
         raise DatabaseUrlError(f"has options that are not supported: {', '.join(sorted(options))}")
@@ -88,17 +89,22 @@ def _trusting(root_certificate: str | None) -> ssl.SSLContext:
         raise DatabaseUrlError("names an sslrootcert that cannot be read") from None
 
 
+def _flag(text: str) -> bool:
+    if text.lower() not in _FLAGS:
+        raise DatabaseUrlError("has a pgbouncer that is neither true nor false")
+    return _FLAGS[text.lower()]
+
+
 def _seconds(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise DatabaseUrlError("has a connect_timeout that is not a number of seconds") from None
+    if not re.fullmatch(r"0*[1-9][0-9]{0,5}", text):  # none, which libpq writes as 0, would wait for ever
+        raise DatabaseUrlError("has a connect_timeout that is not a number of seconds, 1 or more")
+    return float(text)
 
 
 def _command_line(options: str) -> dict[str, str]:
-    """Read libpq's `options=-c name=value -c other=value`, and Neon's `options=endpoint=…`."""
-    words = unquote(options).replace("-c ", "").replace("-c", "").split()
-    pairs = [word.partition("=") for word in words]
-    if not all(separator for _, separator, _ in pairs):
+    """Read libpq's `options=-c name=value --other=value`, and Neon's `options=endpoint=…`."""
+    words = re.sub(r"(?<!\S)-c\s*", "", options).split()
+    pairs = [word.removeprefix("--").partition("=") for word in words]
+    if "\\" in options or not all(name and separator for name, separator, _ in pairs):
         raise DatabaseUrlError("has options that are not of the form -c name=value")
     return {name: value for name, _, value in pairs}

@@ -208,7 +208,9 @@ class Statements:
         return self._touch(values, conditional, *([] if unless is None else [~unless]))
 
     def _touch(self, values: Mapping[str, Any], conditional: bool, *conditions: ColumnElement[bool]) -> Executable:
-        written = {"updated_at": func.now(), "version": self._table.c.version + 1, **values}
+        # now() is when the transaction began; one that waited for the row may have begun before the last write.
+        now = func.greatest(func.now(), self._table.c.updated_at)
+        written = {"updated_at": now, "version": self._table.c.version + 1, **values}
         where = [self._row, *self._expected(conditional), *conditions]
         return update(self._table).where(*where).values(written).returning(*self._columns)
 

@@ -54,7 +54,7 @@ BETTER_AUTH = """
     CREATE TABLE jwks (id text PRIMARY KEY, "publicKey" text NOT NULL, "privateKey" text NOT NULL);
     CREATE TABLE users (id int PRIMARY KEY, nothing_of_ours text);
     CREATE TABLE alembic_version (version_num text PRIMARY KEY);
-    CREATE INDEX session_user ON session ("userId");
+    CREATE INDEX sessions_of_a_user ON session ("userId");
     INSERT INTO "user" VALUES ('alice', 'Alice', 'alice@example.com', '2025-01-01');
     INSERT INTO session VALUES ('1', 'token', 'alice');
     INSERT INTO account VALUES ('1', 'alice', 'hash');
@@ -65,7 +65,7 @@ BETTER_AUTH = """
 """
 THEIRS = ('"user"', "session", "account", "verification", "jwks", "users", "alembic_version")
 
-BROKEN = '''
+BROKEN = """
 import sqlalchemy as sa
 from alembic import op
 
@@ -81,7 +81,7 @@ def upgrade():
 
 def downgrade():
     pass
-'''
+"""
 
 
 @asynccontextmanager
@@ -374,7 +374,7 @@ class TestMakeMigration:
             await make_migration(database, "too early")
         assert not list(folder.glob("*_too_early.py"))
 
-    @pytest.mark.parametrize("message", ['say "hello"\\', "two\nlines", '""" + exit() + """', "ends with quote\""])
+    @pytest.mark.parametrize("message", ['say "hello"\\', "two\nlines", '""" + exit() + """', 'ends with quote"'])
     async def test_any_message_gives_valid_python(
         self, database: Database, folder: Path, new_table: Table, message: str
     ) -> None:

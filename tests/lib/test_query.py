@@ -1,5 +1,6 @@
 """Query strings: typed structs, and every parameter that is wrong named at once."""
 
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
@@ -58,9 +59,7 @@ class TestParameters:
     def test_of_any_name_are_refused(self, name: str) -> None:
         assert mistakes_in(f"{name}=1")
 
-    @pytest.mark.parametrize(
-        "query", [b"tag=%ff", b"tag=\xff", b"%ff=1", b"&".join([b"tag=a"] * 101), "tag=ü".encode()]
-    )
+    @pytest.mark.parametrize("query", [b"tag=%ff", b"tag=\xff", b"%ff=1", b"tag=a&" * 101, "tag=ü".encode()])
     def test_that_are_no_text_are_malformed(self, query: bytes) -> None:
         assert mistakes_in(query) == {"": "Malformed query string"}
 
@@ -82,8 +81,28 @@ class TestNumbers:
 
     @pytest.mark.parametrize(
         "text",
-        ["", "0", "101", "-1", "1.0", "1e1", "+5", "%205", "5%20", "5%0A", "0x5", "%D9%A5", "%C2%B2", "1_0", "null"]
-        + ["1" + "0" * 30, "9" * 5000, "nan", "true", "-" + "0" * 31],
+        [
+            "",
+            "0",
+            "101",
+            "-1",
+            "1.0",
+            "1e1",
+            "+5",
+            "%205",
+            "5%20",
+            "5%0A",
+            "0x5",
+            "%D9%A5",
+            "%C2%B2",
+            "1_0",
+            "null",
+            "1" + "0" * 30,
+            "9" * 5000,
+            "nan",
+            "true",
+            "-" + "0" * 31,
+        ],
     )
     def test_others_are_refused(self, text: str) -> None:
         assert mistakes_in(f"limit={text}").keys() == {"limit"}
@@ -109,8 +128,19 @@ class TestMoments:
 
     @pytest.mark.parametrize(
         "text",
-        ["", "2026", "2026-13-01", "2026-01-02T03:04:05", "2026-01-02T03:04:05+02:00", "0001-01-01T00:00:00%2B01:00"]
-        + ["9999-12-31T23:59:59-01:00", "1767225600", "today", "0000-01-01", "2026-01-02T03:04:05Z%00"],
+        [
+            "",
+            "2026",
+            "2026-13-01",
+            "2026-01-02T03:04:05",
+            "2026-01-02T03:04:05+02:00",
+            "0001-01-01T00:00:00%2B01:00",
+            "9999-12-31T23:59:59-01:00",
+            "1767225600",
+            "today",
+            "0000-01-01",
+            "2026-01-02T03:04:05Z%00",
+        ],
     )
     def test_others_are_refused(self, text: str) -> None:
         assert mistakes_in(f"since={text}").keys() == {"since"}
@@ -130,12 +160,9 @@ class TestSort:
 
     @given(text=st.text("ab:,descasc \x00", max_size=12))
     def test_anything_else_is_refused(self, text: str) -> None:
-        try:
+        with suppress(Invalid):
             keys = parse_sort(text, ("a", "b"))
-        except Invalid as invalid:
-            assert [error.parameter for error in invalid.errors] == ["sort"]
-        else:
-            assert keys
+            assert 1 <= len(keys) <= 2
             assert {name for name, _ in keys} <= {"a", "b"}
 
     async def test_is_refused_over_http(self, alice: Client) -> None:
@@ -150,10 +177,10 @@ class TestAnything:
     @example(query=b"=&=")
     def test_any_bytes_are_taken_or_refused(self, query: bytes) -> None:
         for kind in (Search, TodoQuery):
-            try:
+            with suppress(Invalid):
                 assert isinstance(parse_query(query, kind), kind)
-            except Invalid as invalid:
-                assert invalid.errors
+                continue
+            assert mistakes_in(query, kind)
 
     @given(pairs=st.lists(st.tuples(st.sampled_from(TodoQuery.__struct_fields__), st.text(max_size=30)), max_size=8))
     def test_any_values_are_taken_or_refused(self, pairs: list[tuple[str, str]]) -> None:
@@ -161,12 +188,10 @@ class TestAnything:
             query = urlencode(pairs)
         except UnicodeEncodeError:
             return
-        try:
-            taken = parse_query(query.encode(), TodoQuery)
-        except Invalid as invalid:
-            assert {error.parameter for error in invalid.errors} <= {name for name, _ in pairs}
-        else:
-            assert 1 <= taken.limit <= 100
+        with suppress(Invalid):
+            assert 1 <= parse_query(query.encode(), TodoQuery).limit <= 100
+            return
+        assert mistakes_in(query, TodoQuery).keys() <= {name for name, _ in pairs}
 
     @given(limit=st.integers(1, 100), offset=st.integers(0, MAX_OFFSET), tags=st.lists(st.text("ab&=+%ü "), max_size=3))
     def test_valid_values_come_through(self, limit: int, offset: int, tags: list[str]) -> None:

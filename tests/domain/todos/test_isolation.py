@@ -77,7 +77,8 @@ class TestIsolation:
         assert (await alice.get(alice.todos())).json()["items"] == [todo]
         assert (await bob.get(bob.todos())).json()["items"] == [mine]
 
-    async def test_no_filter_and_no_page_reaches_it(self, bob: Client, todo: dict[str, Any]) -> None:
+    @pytest.mark.usefixtures("todo")
+    async def test_no_filter_and_no_page_reaches_it(self, bob: Client) -> None:
         filters = [{"tag": "a"}, {"completed": True}, {"priority": "high"}, {"due_after": "2020-01-01"}]
         filters += [{"created_after": "2020-01-01"}, {"offset": 1}, {"sort": "title"}, {"limit": 100}]
         for parameters in filters:

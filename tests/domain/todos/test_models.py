@@ -1,0 +1,115 @@
+"""The todos table: a second wall behind the schemas."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from litestar import Litestar
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import IntegrityError
+
+from app.lib.database_errors import constraint_name, sqlstate
+from tests.factories import insert_todos, new_user_id, todo_row, todo_rows, todos
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+NULL = "23502"
+
+ALLOWED: list[dict[str, Any]] = [
+    {"title": "x"},
+    {"title": "\N{PILE OF POO}" * 200},
+    {"description": ""},
+    {"description": "\N{PILE OF POO}" * 10_000},
+    *({"priority": priority} for priority in ("none", "low", "medium", "high")),
+    {"tags": [str(number) for number in range(20)]},
+    {"completed": True, "completed_at": NOW},
+    {"due_date": NOW.date()},
+    {"due_at": NOW},
+    {"version": 2**31 - 1},
+]
+REFUSED: dict[str, list[dict[str, Any]]] = {
+    "ck_todos_title_length": [{"title": ""}, {"title": "x" * 201}],
+    "ck_todos_description_length": [{"description": "x" * 10_001}],
+    "ck_todos_priority_known": [{"priority": value} for value in ("", "HIGH", "urgent", "none ")],
+    "ck_todos_tags_count": [{"tags": ["x"] * 21}],
+    "ck_todos_completed_at_follows": [{"completed": True}, {"completed_at": NOW}],
+    "ck_todos_due_once": [{"due_date": date(2026, 3, 1), "due_at": NOW}],
+    "ck_todos_version_positive": [{"version": 0}, {"version": -1}],
+}
+
+
+async def refusal(app: Litestar, row: dict[str, Any]) -> IntegrityError:
+    """Insert a row that the database must refuse."""
+    with pytest.raises(IntegrityError) as refused:
+        await insert_todos(app, [row])
+    return refused.value
+
+
+class TestConstraints:
+    @pytest.mark.parametrize("values", ALLOWED)
+    async def test_allow_what_the_schema_allows(self, app: Litestar, values: dict[str, Any]) -> None:
+        row = todo_row(new_user_id(), **values)
+        await insert_todos(app, [row])
+        assert await todo_rows(app, row["user_id"]) == {row["id"]: row}
+
+    @pytest.mark.parametrize(("name", "values"), [(name, values) for name in REFUSED for values in REFUSED[name]])
+    async def test_refuse_what_it_refuses(self, app: Litestar, name: str, values: dict[str, Any]) -> None:
+        row = todo_row(new_user_id(), **values)
+        assert constraint_name(await refusal(app, row)) == name
+        assert await todo_rows(app, row["user_id"]) == {}
+
+    async def test_an_id_is_taken_once_by_a_user(self, app: Litestar) -> None:
+        row = todo_row(new_user_id())
+        await insert_todos(app, [row, todo_row(new_user_id(), id=row["id"])])
+        assert constraint_name(await refusal(app, row)) == "pk_todos"
+
+    async def test_an_owner_exists(self, app: Litestar) -> None:
+        with pytest.raises(IntegrityError) as refused:
+            async with app.state.database.engine.begin() as connection:
+                await connection.execute(todos.insert(), todo_row(new_user_id()))
+        assert constraint_name(refused.value) == "fk_todos_user_id"
+
+    async def test_go_with_their_owner(self, app: Litestar) -> None:
+        gone, left = todo_row(new_user_id()), todo_row(new_user_id())
+        await insert_todos(app, [gone, left])
+        async with app.state.database.engine.begin() as connection:
+            await connection.execute(text("DELETE FROM app.users WHERE id = :id"), {"id": gone["user_id"]})
+        assert await todo_rows(app, gone["user_id"]) == {}
+        assert await todo_rows(app, left["user_id"]) == {left["id"]: left}
+
+    @pytest.mark.parametrize("column", [column.name for column in todos.columns if not column.nullable])
+    async def test_what_is_required_is_not_null(self, app: Litestar, column: str) -> None:
+        row = todo_row(new_user_id())
+        await insert_todos(app, [row])
+        with pytest.raises(IntegrityError) as refused:
+            async with app.state.database.engine.begin() as connection:
+                own = todos.c.user_id == row["user_id"]
+                await connection.execute(todos.update().where(own).values({column: None}))
+        assert sqlstate(refused.value) == NULL
+
+    async def test_each_of_the_table_is_tested(self, app: Litestar) -> None:
+        query = text("SELECT conname FROM pg_constraint WHERE conrelid = 'app.todos'::regclass AND contype <> 'n'")
+        async with app.state.database.engine.connect() as connection:
+            found = {name for (name,) in await connection.execute(query)}
+        assert found == {*REFUSED, "pk_todos", "fk_todos_user_id"}
+
+    async def test_the_table_has_the_columns_of_its_model(self, app: Litestar) -> None:
+        async with app.state.database.engine.connect() as connection:
+            columns = await connection.run_sync(lambda sync: inspect(sync).get_columns("todos", schema="app"))
+        assert {column["name"]: column["nullable"] for column in columns} == {
+            column.name: bool(column.nullable) for column in todos.columns
+        }
+        nullable = {column["name"] for column in columns if column["nullable"]}
+        assert nullable == {"description", "completed_at", "due_date", "due_at"}
+
+    async def test_defaults_are_those_of_the_schema(self, app: Litestar) -> None:
+        row = todo_row(new_user_id())
+        await insert_todos(app, [row])
+        bare = todo_row(row["user_id"])
+        given = {name: bare[name] for name in ("user_id", "id", "title")}
+        async with app.state.database.engine.begin() as connection:
+            await connection.execute(
+                text("INSERT INTO app.todos (user_id, id, title) VALUES (:user_id, :id, :title)"), given
+            )
+        made = (await todo_rows(app, row["user_id"]))[bare["id"]]
+        assert made.pop("created_at") == made.pop("updated_at")
+        assert made.items() <= bare.items()

@@ -1,0 +1,198 @@
+"""`DATABASE_URL` as operators write it: what is understood is kept, and nothing else passes silently."""
+
+import ssl
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.db.config import alchemy_config
+from app.lib.database_url import DatabaseUrlError, parse_database_url
+from app.lib.settings import Settings
+
+BASE = "postgresql://u:hunter2@db.example.com:6543/todos"
+
+
+def arguments(query: str) -> dict[str, Any]:
+    return parse_database_url(f"{BASE}?{query}").arguments
+
+
+def refusal(url: str) -> str:
+    with pytest.raises(DatabaseUrlError) as error:
+        parse_database_url(url)
+    return str(error.value)
+
+
+class TestScheme:
+    @pytest.mark.parametrize(
+        "scheme", ["postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg", "postgresql+psycopg2"]
+    )
+    def test_each_of_postgresqls_becomes_asyncpgs(self, scheme: str) -> None:
+        url = parse_database_url(f" {scheme}://u:hunter2@db.example.com:6543/todos\n").url
+        assert url.drivername == "postgresql+asyncpg"
+        assert (url.username, url.password, url.host, url.port, url.database) == (
+            "u",
+            "hunter2",
+            "db.example.com",
+            6543,
+            "todos",
+        )
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "",
+            " ",
+            "todos",
+            "mysql://h/d",
+            "sqlite://",
+            "sqlite:///x.db",
+            "http://h/d",
+            "postgresql+pg8000://h/d",
+            "postgresql:/h/d",
+            "postgresql://h",
+            "postgresql://h/",
+            "postgresql://h:port/d",
+            "postgres:pw@h/d",
+        ],
+    )
+    def test_others_are_refused(self, url: str) -> None:
+        assert "postgresql://" in refusal(url)
+
+    def test_a_password_may_have_any_character(self) -> None:
+        url = parse_database_url("postgres://u%40x:p%40s%2Fs%3A%3F%23%25@h/d").url
+        assert (url.username, url.password) == ("u@x", "p@s/s:?#%")
+
+    def test_a_socket_may_be_named(self) -> None:
+        url = parse_database_url("postgresql://u@/d?host=/run/postgresql").url
+        assert url.query == {"host": "/run/postgresql"}
+        assert (url.host, url.database) == (None, "d")
+
+    def test_an_ipv6_host_may_be_named(self) -> None:
+        assert parse_database_url("postgresql://[::1]:5432/d").url.host == "::1"
+
+
+class TestSsl:
+    def test_without_a_mode_the_driver_decides(self) -> None:
+        assert "ssl" not in arguments("")
+
+    @pytest.mark.parametrize(("mode", "argument"), [("disable", False), ("allow", "allow"), ("prefer", "prefer")])
+    def test_modes_that_need_no_context(self, mode: str, argument: Any) -> None:
+        assert arguments(f"sslmode={mode}")["ssl"] == argument
+        assert arguments(f"ssl={mode}")["ssl"] == argument
+
+    @pytest.mark.parametrize(
+        ("query", "verifies", "checks_host"),
+        [
+            ("sslmode=require", ssl.CERT_NONE, False),
+            ("sslmode=require&sslrootcert=system", ssl.CERT_REQUIRED, False),
+            ("sslmode=verify-ca", ssl.CERT_REQUIRED, False),
+            ("sslmode=verify-full", ssl.CERT_REQUIRED, True),
+            ("sslmode=verify-full&sslrootcert=system", ssl.CERT_REQUIRED, True),
+        ],
+    )
+    def test_modes_keep_their_meaning(self, query: str, verifies: ssl.VerifyMode, checks_host: bool) -> None:
+        context = arguments(query)["ssl"]
+        assert isinstance(context, ssl.SSLContext)
+        assert (context.verify_mode, context.check_hostname) == (verifies, checks_host)
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "sslmode=on",
+            "sslmode=Require",
+            "ssl=true",
+            "sslmode=verify-full&sslrootcert=/no/such.pem",
+            "sslrootcert=system",
+            "sslmode=require&sslcert=x&sslkey=y",
+            "sslmode=require&sslcrl=x",
+        ],
+    )
+    def test_what_would_be_lost_is_refused(self, query: str) -> None:
+        assert "ssl" in refusal(f"{BASE}?{query}")
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        ("query", "expected"),
+        [
+            ("channel_binding=require&sslnegotiation=direct&gssencmode=disable", {}),
+            ("connect_timeout=7", {"timeout": 7.0}),
+            ("application_name=my%20app", {"server_settings": {"application_name": "my app"}}),
+            ("options=-c%20statement_timeout%3D5s", {"server_settings": {"statement_timeout": "5s"}}),
+            ("options=-cwork_mem%3D8MB", {"server_settings": {"work_mem": "8MB"}}),
+            ("options=--search_path%3Da,b", {"server_settings": {"search_path": "a,b"}}),
+            ("options=-c%20a.b%3Dmy-client%20-c%20c%3D-c", {"server_settings": {"a.b": "my-client", "c": "-c"}}),
+            ("options=-c%20application_name%3D100%2525", {"server_settings": {"application_name": "100%25"}}),
+            ("options=endpoint%3Dep-cool-1", {"server_settings": {"endpoint": "ep-cool-1"}}),
+            ("application_name=a&application_name=b", {"server_settings": {"application_name": "b"}}),
+        ],
+    )
+    def test_are_understood(self, query: str, expected: dict[str, Any]) -> None:
+        assert arguments(query) == expected
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "connect_timeout=x",
+            "connect_timeout=-1",
+            "connect_timeout=nan",
+            "connect_timeout=0",
+            "options=-c%20x",
+            "options=%3Dx",
+            "options=-c%20a%3Db%5C%20c",
+            "target_session_attrs=any",
+            "x=1",
+            "pgbouncer=perhaps",
+        ],
+    )
+    def test_others_are_refused_by_name(self, query: str) -> None:
+        assert query.partition("=")[0] in refusal(f"{BASE}?{query}")
+
+    @pytest.mark.parametrize(("text", "pooled"), [("true", True), ("1", True), ("TRUE", True), ("false", False)])
+    def test_pgbouncer_is_a_flag(self, text: str, pooled: bool) -> None:
+        assert parse_database_url(f"{BASE}?pgbouncer={text}").pooled is pooled
+        assert parse_database_url(BASE).pooled is False
+
+    def test_win_over_the_defaults(self) -> None:
+        target = parse_database_url(f"{BASE}?options=-c%20statement_timeout%3D5s&connect_timeout=9")
+        connect = alchemy_config(Settings(environment="test"), target).engine_config.connect_args
+        assert connect["timeout"] == 9
+        assert connect["server_settings"]["statement_timeout"] == "5s"
+        assert connect["server_settings"]["timezone"] == "UTC"
+
+    def test_pgbouncer_prepares_nothing(self) -> None:
+        target = parse_database_url(f"{BASE}?pgbouncer=true")
+        connect = alchemy_config(Settings(environment="test"), target).engine_config.connect_args
+        assert connect["statement_cache_size"] == connect["prepared_statement_cache_size"] == 0
+        names = {connect["prepared_statement_name_func"]() for _ in range(3)}
+        assert len(names) == 3
+
+
+class TestPassword:
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "mysql://u:hunter2@h/d",
+            "postgresql://u:hunter2@h",
+            "postgresql://u:hunter2@h:port/d",
+            f"{BASE}?x=1",
+            f"{BASE}?sslmode=x",
+            f"{BASE}?sslmode=require&sslrootcert=/no/such",
+            f"{BASE}?options=hunter2",
+            f"{BASE}?connect_timeout=hunter2",
+            "hunter2",
+        ],
+    )
+    def test_is_never_repeated(self, url: str) -> None:
+        assert "hunter2" not in refusal(url)
+
+    def test_is_not_in_the_representation(self) -> None:
+        assert "hunter2" not in repr(parse_database_url(BASE))
+
+    @given(url=st.text() | st.text(max_size=30).map(lambda text: f"postgresql://{text}"))
+    def test_any_text_is_taken_or_refused(self, url: str) -> None:
+        with suppress(DatabaseUrlError):
+            assert parse_database_url(url).url.database

@@ -1,0 +1,186 @@
+"""Settings: all problems at once, no secret repeated, nothing assumed in production."""
+
+import multiprocessing
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from app.lib.settings import OPENABLE_PATHS, ConfigurationError, Environment, Settings, development_secret
+
+SECRET = "0123456789abcdef0123456789abcdef"
+URL = "postgresql://u:hunter2@h/d"
+
+
+@pytest.fixture
+def environ(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """Give an environment with nothing set but where data goes."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    return monkeypatch
+
+
+def load(environ: pytest.MonkeyPatch, **values: str) -> Settings:
+    for name, value in values.items():
+        environ.setenv(name, value)
+    return Settings.load()
+
+
+def problems(environ: pytest.MonkeyPatch, **values: str) -> dict[str, str]:
+    """Give what is wrong, by the name of the setting."""
+    with pytest.raises(ConfigurationError) as error:
+        load(environ, **values)
+    return {line.partition(" ")[0].rstrip(":"): line for line in error.value.problems}
+
+
+class TestProblems:
+    def test_are_all_named_at_once(self, environ: pytest.MonkeyPatch) -> None:
+        wrong = {
+            "ENVIRONMENT": "staging",
+            "DATABASE_URL": "mysql://u:hunter2@h/d",
+            "DATABASE_POOL_SIZE": "0",
+            "BETTER_AUTH_SECRET": "hunter2",
+            "JWT_LEEWAY": "x",
+            "CORS_ORIGINS": "example.com",
+            "OPEN_PATHS": "/api/health,/api/{user_id}/todos",
+            "BODY_LIMIT": "1 MiB",
+            "LOG_LEVEL": "loud",
+            "USER_ID_CLAIMS": " , ",
+        }
+        assert problems(environ, **wrong).keys() == wrong.keys()
+
+    def test_say_what_to_set_in_a_line(self, environ: pytest.MonkeyPatch) -> None:
+        found = problems(environ, DATABASE_URL="localhost", BETTER_AUTH_SECRET="short")
+        assert "postgresql://user:password@host:5432/database" in found["DATABASE_URL"]
+        assert "openssl" in found["BETTER_AUTH_SECRET"]
+        assert "5 bytes" in found["BETTER_AUTH_SECRET"]
+        assert all("\n" not in line for line in found.values())
+
+    def test_repeat_no_secret(self, environ: pytest.MonkeyPatch) -> None:
+        values = {"BETTER_AUTH_SECRET": "hunter2", "BODY_LIMIT": "hunter2", "ENVIRONMENT": "hunter2"}
+        for url in ("hunter2", "x://u:hunter2@h/d", "postgresql://u:hunter2@h/d?sslmode=x", "postgresql://u:hunter2@h"):
+            assert "hunter2" not in str(problems(environ, DATABASE_URL=url, **values))
+
+    def test_repeat_no_secret_when_constructed(self) -> None:
+        with pytest.raises(ValidationError) as error:
+            Settings(better_auth_secret="hunter2", database_url="mysql://u:hunter2@h/d")
+        assert "hunter2" not in str(error.value)
+
+    @pytest.mark.parametrize(
+        "origins",
+        ["example.com", "https://a.example/", "https://a.example/x", "ftp://a.example", "https://a.example b"],
+    )
+    def test_an_origin_is_exact(self, environ: pytest.MonkeyPatch, origins: str) -> None:
+        assert problems(environ, CORS_ORIGINS=origins).keys() == {"CORS_ORIGINS"}
+
+    @pytest.mark.parametrize("path", ["/", "/api", "health", "/api/health/", "/api/*", "/api/alice/todos", "*"])
+    def test_no_other_path_can_be_opened(self, environ: pytest.MonkeyPatch, path: str) -> None:
+        assert problems(environ, OPEN_PATHS=path).keys() == {"OPEN_PATHS"}
+
+
+class TestSecrecy:
+    def test_the_representation_hides_secrets(self, environ: pytest.MonkeyPatch) -> None:
+        settings = load(environ, BETTER_AUTH_SECRET=SECRET, DATABASE_URL=URL)
+        for text in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):
+            assert SECRET not in text
+            assert "hunter2" not in text
+
+    def test_they_cannot_be_changed(self, environ: pytest.MonkeyPatch) -> None:
+        settings = load(environ, BETTER_AUTH_SECRET=SECRET)
+        with pytest.raises(ValidationError):
+            settings.environment = Environment.PRODUCTION
+
+
+class TestValues:
+    def test_lists_are_separated_by_commas(self, environ: pytest.MonkeyPatch) -> None:
+        settings = load(
+            environ,
+            OPEN_PATHS=" , ".join(OPENABLE_PATHS),
+            CORS_ORIGINS="https://a.example, http://localhost:3000,",
+            BETTER_AUTH_AUDIENCE="web",
+            USER_ID_CLAIMS="user.id,sub",
+        )
+        assert settings.open_paths == list(OPENABLE_PATHS)
+        assert settings.cors_origins == ["https://a.example", "http://localhost:3000"]
+        assert (settings.better_auth_audience, settings.user_id_claims) == (["web"], ["user.id", "sub"])
+
+    def test_blank_is_unset(self, environ: pytest.MonkeyPatch) -> None:
+        settings = load(environ, DATABASE_URL=" ", BETTER_AUTH_ISSUER="", CORS_ORIGINS="", OPEN_PATHS=" ")
+        assert settings.database_url is settings.better_auth_issuer is settings.connection_target is None
+        assert settings.cors_origins == settings.open_paths == []
+
+    def test_nothing_is_open_by_default(self, environ: pytest.MonkeyPatch) -> None:
+        settings = load(environ)
+        assert settings.open_paths == settings.cors_origins == []
+        assert (settings.environment, settings.jwt_leeway) == (Environment.DEVELOPMENT, 10)
+        assert settings.body_limit == 1024 * 1024
+
+    def test_a_secret_is_measured_in_bytes(self, environ: pytest.MonkeyPatch) -> None:
+        assert load(environ, BETTER_AUTH_SECRET="ä" * 16).better_auth_secret is not None
+        assert "BETTER_AUTH_SECRET" in problems(environ, BETTER_AUTH_SECRET="a" * 31)
+
+    def test_a_file_is_read_and_the_environment_wins(self, environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        (tmp_path / "settings").write_text(f"BETTER_AUTH_SECRET={SECRET}\nLOG_LEVEL=error\nUNKNOWN=1\n")
+        settings = load(environ, ENV_FILE=str(tmp_path / "settings"), LOG_LEVEL="debug")
+        assert settings.log_level == "debug"
+        assert settings.better_auth_secret is not None
+        assert settings.better_auth_secret.get_secret_value() == SECRET
+
+
+class TestProduction:
+    def test_needs_a_database_and_a_secret(self, environ: pytest.MonkeyPatch) -> None:
+        for name in ("production", "PRODUCTION", "Production"):
+            found = problems(environ, ENVIRONMENT=name, LOG_LEVEL="loud")
+            assert {"DATABASE_URL", "BETTER_AUTH_SECRET", "LOG_LEVEL"} <= found.keys()
+            assert "required in production" in found["DATABASE_URL"]
+
+    @pytest.mark.parametrize("blank", ["", " ", "\t\n "])
+    def test_blank_counts_as_missing(self, environ: pytest.MonkeyPatch, tmp_path: Path, blank: str) -> None:
+        values = {"ENVIRONMENT": "production", "DATABASE_URL": blank, "BETTER_AUTH_SECRET": blank}
+        assert problems(environ, **values).keys() >= {"DATABASE_URL", "BETTER_AUTH_SECRET"}
+        assert not (tmp_path / "data").exists()
+
+    def test_a_short_secret_is_refused(self, environ: pytest.MonkeyPatch) -> None:
+        values = {"ENVIRONMENT": "production", "DATABASE_URL": URL, "BETTER_AUTH_SECRET": "a" * 31}
+        assert problems(environ, **values).keys() == {"BETTER_AUTH_SECRET"}
+
+    def test_makes_no_secret(self, environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        settings = load(environ, ENVIRONMENT="production", DATABASE_URL=URL, BETTER_AUTH_SECRET=SECRET)
+        assert settings.in_production
+        assert not (tmp_path / "data").exists()
+
+
+def secret_of(directory: Path, start: Any, answers: Any) -> None:
+    start.wait()
+    answers.put(development_secret(directory))
+
+
+class TestDevelopmentSecret:
+    def test_is_made_once_and_kept(self, environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        first, second = load(environ), Settings.load()
+        assert first.better_auth_secret == second.better_auth_secret
+        assert first.better_auth_secret is not None
+        assert len(first.better_auth_secret.get_secret_value()) >= 32
+        assert development_secret(tmp_path / "other") != first.better_auth_secret.get_secret_value()
+
+    def test_is_readable_by_its_owner_alone(self, tmp_path: Path) -> None:
+        development_secret(tmp_path)
+        (file,) = tmp_path.iterdir()
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+    def test_is_not_made_when_one_is_given(self, environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        load(environ, BETTER_AUTH_SECRET=SECRET)
+        assert not (tmp_path / "data").exists()
+
+    def test_is_the_same_for_processes_that_start_together(self, tmp_path: Path) -> None:
+        context = multiprocessing.get_context("spawn")
+        start, answers = context.Event(), context.Queue()
+        workers = [context.Process(target=secret_of, args=(tmp_path / "new", start, answers)) for _ in range(4)]
+        for worker in workers:
+            worker.start()
+        start.set()
+        assert len({answers.get(timeout=60) for _ in workers}) == 1
+        for worker in workers:
+            worker.join()
+        assert len(list((tmp_path / "new").iterdir())) == 1

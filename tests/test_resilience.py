@@ -1,0 +1,403 @@
+"""What was answered stays true: through kills, outages, and clients that leave."""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import psutil
+import pytest
+import uvicorn
+from litestar import Litestar
+from msgspec import Struct
+from sqlalchemy import make_url
+
+from app.db.config import Database
+from app.db.embedded import EmbeddedPostgres
+from app.db.migrate import migrate
+from app.lib.settings import Settings
+from app.main import create_app
+from tests.live import Server, environment, fetch, free_port, query, until, wait_until
+from tests.support import SECRET, Client, admin_url, assert_problem, running, token_for
+
+WRITERS = 8
+ANSWERS_BEFORE_THE_END = 100
+LOCKED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+def make_settings(url: str, **changes: Any) -> Settings:
+    given = {"database_url": url, "better_auth_secret": SECRET, "environment": "test", "log_level": "error"}
+    return Settings(_env_file=None, **given | changes)
+
+
+@pytest.fixture
+async def url(new_database: Callable[[], Any]) -> str:
+    """The URL of a migrated database."""
+    url: str = await new_database()
+    database = Database(make_settings(url))
+    await migrate(database)
+    await database.close()
+    return url
+
+
+class Writers:
+    """Clients that create todos as fast as they can, and remember what they were told."""
+
+    def __init__(self, server: Server) -> None:
+        self._url = f"{server.url}/api/writer/todos"
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._write) for _ in range(WRITERS)]
+        self.created: set[str] = set()
+        self.answers: list[tuple[int, str]] = []
+
+    def __enter__(self) -> "Writers":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _write(self) -> None:
+        with httpx.Client(headers={"Authorization": f"Bearer {token_for('writer')}"}, timeout=60) as client:
+            while not self._over.is_set():
+                try:
+                    answer = client.post(self._url, json={"title": "Written"})
+                except httpx.TransportError:
+                    return
+                kind = answer.headers["content-type"] if "retry-after" in answer.headers else ""
+                self.answers.append((answer.status_code, kind))
+                if answer.status_code == 201:
+                    self.created.add(answer.json()["id"])
+
+    def wait_for(self, status: int, more: int) -> None:
+        """Wait until so many more answers have this status."""
+
+        def count() -> int:
+            return [status for status, _ in self.answers].count(status)
+
+        goal = count() + more
+        wait_until(lambda: count() >= goal)
+
+
+class Aftermath(Struct):
+    """What the clients were told, and what there was."""
+
+    told: set[str]
+    kept: set[str]
+    answers: list[tuple[int, str]]
+
+
+def postmaster(directory: Path) -> psutil.Process:
+    return psutil.Process(int((directory / "postgres/data/postmaster.pid").read_text().split()[0]))
+
+
+def list_ids(url: str) -> set[str]:
+    return {str(row[0]) for row in query(url, "SELECT id FROM app.todos WHERE user_id = 'writer'")}
+
+
+@pytest.fixture(scope="module")
+def survival(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Aftermath]:
+    """Kill PostgreSQL under a server that writes, then the server too, and start again."""
+    directory = tmp_path_factory.mktemp("embedded").resolve()
+    env = environment(data_dir=directory, better_auth_secret=SECRET, log_level="error")
+    with Server(env) as server, Writers(server) as writers:
+        writers.wait_for(201, more=ANSWERS_BEFORE_THE_END)
+        postmaster(directory).kill()
+        writers.wait_for(503, more=1)
+        writers.wait_for(201, more=ANSWERS_BEFORE_THE_END)
+        with EmbeddedPostgres(directory / "postgres") as url:
+            outage = Aftermath(set(writers.created), list_ids(url), list(writers.answers))
+        server.kill()
+    wait_until(
+        lambda: not any(str(directory) in " ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"]))
+    )
+    with Server(env), EmbeddedPostgres(directory / "postgres") as url:
+        kill = Aftermath(writers.created, list_ids(url), writers.answers)
+    return {"outage": outage, "kill": kill}
+
+
+class TestKilled:
+    def test_all_that_was_created_is_there_after_the_server_was_killed(self, survival: dict[str, Aftermath]) -> None:
+        assert len(survival["kill"].told) >= 2 * ANSWERS_BEFORE_THE_END
+        assert survival["kill"].told <= survival["kill"].kept
+
+    def test_what_nobody_was_told_of_is_a_request_in_flight(self, survival: dict[str, Aftermath]) -> None:
+        assert len(survival["outage"].kept - survival["kill"].told) <= 2 * WRITERS
+
+    def test_all_that_was_created_is_there_after_postgresql_was_killed(self, survival: dict[str, Aftermath]) -> None:
+        assert survival["outage"].told <= survival["outage"].kept
+
+    def test_meanwhile_there_are_only_201_and_503(self, survival: dict[str, Aftermath]) -> None:
+        assert set(survival["kill"].answers) == {(201, ""), (503, "application/problem+json")}
+
+
+class Cable:
+    """The way to a database over TCP, which can be cut and mended."""
+
+    def __init__(self, url: str) -> None:
+        self._target = make_url(url)
+        self._port = free_port()
+        self._server: asyncio.Server | None = None
+        self._ends: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.url = self._target.set(
+            drivername="postgresql", host="127.0.0.1", port=self._port, query={"sslmode": "disable"}
+        ).render_as_string(hide_password=False)
+
+    async def mend(self) -> None:
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1", self._port)
+
+    async def cut(self) -> None:
+        assert self._server
+        self._server.close()
+        for end in self._ends:
+            end.transport.abort()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, port = self._target.query.get("host", self._target.host), self._target.port or 5432
+        if str(host).startswith("/"):
+            far_reader, far_writer = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.5432")
+        else:
+            far_reader, far_writer = await asyncio.open_connection(str(host), port)
+        self._ends |= {writer, far_writer}
+        for source, sink in ((reader, far_writer), (far_reader, writer)):
+            task = asyncio.create_task(self._carry(source, sink))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(65536):
+                sink.write(data)
+                await sink.drain()
+        except OSError:
+            pass
+        finally:
+            sink.transport.abort()
+            self._ends.discard(sink)
+
+
+@asynccontextmanager
+async def application(url: str, **changes: Any) -> AsyncIterator[tuple[Litestar, Client]]:
+    """Run an application, and give a client of it."""
+    async with running(create_app(make_settings(url, **changes))) as app:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        headers = {"Authorization": f"Bearer {token_for('alice')}"}
+        async with Client("alice", transport=transport, headers=headers) as client:
+            yield app, client
+
+
+def checked_out(app: Litestar) -> int:
+    count: int = app.state.database.engine.pool.checkedout()
+    return count
+
+
+class TestOutage:
+    async def test_only_503_while_the_database_is_away_and_2xx_again_after(self, url: str) -> None:
+        cable = Cable(url)
+        await cable.mend()
+        async with application(cable.url) as (app, client):
+            over = asyncio.Event()
+            answers: list[httpx.Response] = []
+
+            async def load(write: bool) -> None:
+                while not over.is_set():
+                    body = {"title": "Under load"}
+                    answers.append(
+                        await (client.post(client.todos(), json=body) if write else client.get(client.todos()))
+                    )
+                    await asyncio.sleep(0)
+
+            async def more(status: set[int]) -> None:
+                start = len(answers)
+                await until(lambda: [a.status_code in status for a in answers[start:]].count(True) >= 50)
+
+            tasks = [asyncio.create_task(load(write=bool(number % 2))) for number in range(8)]
+            for _ in range(2):
+                await more({200, 201})
+                await cable.cut()
+                await more({503})
+                await cable.mend()
+            await more({200, 201})
+            over.set()
+            await asyncio.gather(*tasks)
+            assert {answer.status_code for answer in answers} == {200, 201, 503}
+            for answer in answers:
+                if answer.status_code == 503:
+                    assert_problem(answer, 503)
+                    assert int(answer.headers["retry-after"]) > 0
+            told = {answer.json()["id"] for answer in answers if answer.status_code == 201}
+            kept = {str(row[0]) for row in await fetch(url, "SELECT id FROM app.todos")}
+            assert told <= kept
+            assert checked_out(app) == 0
+        await cable.cut()
+
+    async def test_the_server_starts_without_its_database(self, url: str) -> None:
+        cable = Cable(url)
+        async with application(cable.url) as (_, client):
+            assert_problem(await client.get(client.todos()), 503)
+            assert_problem(await client.get("/api/health"), 503)
+            await cable.mend()
+            assert (await client.get(client.todos())).status_code == 200
+            assert (await client.get("/api/health")).status_code == 200
+        await cable.cut()
+
+    async def test_idle_connections_that_the_server_closed_are_replaced(self, url: str) -> None:
+        async with application(url) as (_, client):
+            await asyncio.gather(*(client.get(client.todos()) for _ in range(8)))
+            await fetch(
+                url,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            )
+            gone = (
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+
+            async def all_gone() -> bool:
+                return await fetch(url, gone) == [(0,)]
+
+            await until(all_gone)
+            answers = await asyncio.gather(*(client.get(client.todos()) for _ in range(8)))
+            assert {answer.status_code for answer in answers} == {200}
+
+    async def test_a_database_that_is_too_slow_is_503(self, url: str) -> None:
+        async with application(url, database_statement_timeout=0.2) as (app, client), locked(url):
+            assert_problem(await client.get(client.todos()), 503)
+            await until(lambda: checked_out(app) == 0)
+
+    async def test_an_exhausted_pool_is_503(self, url: str) -> None:
+        options = {"database_pool_size": 1, "database_pool_overflow": 0, "database_pool_timeout": 1}
+        async with application(url, **options) as (app, client):
+            assert (await client.get(client.todos())).status_code == 200
+            async with app.state.database.engine.connect():
+                assert_problem(await client.get(client.todos()), 503)
+            assert (await client.get(client.todos())).status_code == 200
+
+    async def test_secrets_of_the_connection_stay_inside(self, url: str) -> None:
+        cable = Cable(url)
+        async with application(cable.url) as (_, client):
+            text = (await client.get(client.todos())).text
+            assert str(cable._port) not in text
+            assert "127.0.0.1" not in text
+
+
+AT_COMMIT = """
+    CREATE FUNCTION app.misfortune() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {} RETURN NULL; END $$;
+    CREATE CONSTRAINT TRIGGER misfortune AFTER INSERT ON app.todos
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION app.misfortune();
+"""
+
+
+class TestCommit:
+    @pytest.mark.parametrize(
+        ("misfortune", "status"),
+        [
+            ("PERFORM pg_terminate_backend(pg_backend_pid());", 503),
+            ("RAISE EXCEPTION 'refused';", 500),
+            ("RAISE EXCEPTION USING ERRCODE = '40001';", 503),
+        ],
+    )
+    async def test_one_that_fails_is_never_answered_with_201(self, url: str, misfortune: str, status: int) -> None:
+        await fetch(url, AT_COMMIT.format(misfortune))
+        async with application(url) as (app, client):
+            assert_problem(await client.post(client.todos(), json={"title": "Lost"}), status)
+            assert await fetch(url, "SELECT count(*) FROM app.todos") == [(0,)]
+            assert checked_out(app) == 0
+
+
+@asynccontextmanager
+async def locked(url: str) -> AsyncIterator[None]:
+    """Keep everybody from the table of todos."""
+    connection = await asyncpg.connect(admin_url(url))
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE app.todos IN ACCESS EXCLUSIVE MODE")
+            yield
+    finally:
+        await connection.close()
+
+
+async def waiting_for_the_lock(url: str, count: int) -> None:
+    async def wait() -> bool:
+        return await fetch(url, LOCKED) == [(count,)]
+
+    await until(wait)
+
+
+@asynccontextmanager
+async def listening(app: Litestar) -> AsyncIterator[int]:
+    """Serve an application that runs already on a port, within this process."""
+    server = uvicorn.Server(uvicorn.Config(app, port=free_port(), lifespan="off", log_level="critical", ws="none"))
+    task = asyncio.create_task(server._serve())
+    await until(lambda: server.started)
+    yield server.config.port
+    server.should_exit = True
+    await task
+
+
+class TestClientsThatLeave:
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    async def test_leave_no_connection_checked_out(self, url: str, method: str) -> None:
+        async with application(url) as (app, client), listening(app) as port:
+            assert (await client.get(client.todos())).status_code == 200
+            body = b'{"title": "Left behind"}'
+            head = (
+                f"{method} {client.todos()} HTTP/1.1\r\nHost: testserver\r\nContent-Type: application/json\r\n"
+                f"Authorization: {client.headers['authorization']}\r\nContent-Length: {len(body)}\r\n\r\n"
+            )
+            async with locked(url):
+                for _ in range(8):
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                    writer.write(head.encode() + body)
+                    await writer.drain()
+                    await waiting_for_the_lock(url, _ + 1)
+                    writer.transport.abort()
+                assert checked_out(app) == 8
+            await until(lambda: checked_out(app) == 0)
+            assert (await client.get(client.todos())).status_code == 200
+
+    async def test_in_the_middle_of_a_body_change_nothing(self, url: str) -> None:
+        async with application(url) as (app, client), listening(app) as port:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            head = (
+                f"POST {client.todos()} HTTP/1.1\r\nHost: testserver\r\nContent-Type: application/json\r\n"
+                f"Authorization: {client.headers['authorization']}\r\nContent-Length: 100\r\n\r\n"
+            )
+            writer.write(head.encode() + b'{"title": "Hal')
+            await writer.drain()
+            writer.transport.abort()
+            assert (await client.get(client.todos())).json()["total"] == 0
+            assert checked_out(app) == 0
+
+
+class TestStop:
+    async def test_sigterm_finishes_requests_in_flight(self, url: str) -> None:
+        env = environment(environment="test", database_url=url, better_auth_secret=SECRET)
+        server = await asyncio.to_thread(Server(env).__enter__)
+        try:
+            async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+                client.headers["Authorization"] = f"Bearer {token_for('alice')}"
+                async with locked(url):
+                    posted = asyncio.create_task(client.post("/api/alice/todos", json={"title": "In flight"}))
+                    await waiting_for_the_lock(url, 1)
+                    server.process.send_signal(signal.SIGTERM)
+                    await until(lambda: not server.listens)
+                    assert server.process.poll() is None
+                answer = await posted
+            status = await asyncio.to_thread(server.process.wait)
+            assert (answer.status_code, answer.json()["title"]) == (201, "In flight")
+            assert status in (0, -signal.SIGTERM)
+            assert await fetch(url, "SELECT title FROM app.todos") == [("In flight",)]
+        finally:
+            server.__exit__()

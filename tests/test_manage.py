@@ -28,7 +28,7 @@ from tests.support import SECRET, admin_url, token_for
 
 PASSWORD = "hunter2-and-more"
 NOWHERE = f"postgresql://todo:{PASSWORD}@127.0.0.1:1/todo"  # port 1 is nobody's
-COMMANDS = "run migrate makemigrations showmigrations seed token routes check health users".split()
+COMMANDS = ("run", "migrate", "makemigrations", "showmigrations", "seed", "token", "routes", "check", "health", "users")
 HELP = [*([name] for name in COMMANDS), *(["users", name] for name in ("list", "show", "deactivate", "activate"))]
 ON_A_DATABASE = (
     ["migrate"],
@@ -346,7 +346,7 @@ class TestSeed:
         assert_explained(*call(production, "seed", "--reset"))
         assert query(url_of(migrated), "SELECT count(*) FROM app.users WHERE id = 'grace'") == [(1,)]
 
-    def test_is_all_or_nothing(self, migrated: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_is_all_or_nothing(self, migrated: Settings) -> None:
         users = query(url_of(migrated), "SELECT count(*) FROM app.users")
         query(url_of(migrated), "ALTER TABLE app.todos ADD CONSTRAINT ck_todos_stray CHECK (false) NOT VALID;")
         with pytest.raises(BaseException, match="ck_todos_stray"):

@@ -1,13 +1,12 @@
 """What was answered stays true: through kills, outages, and clients that leave."""
 
 import asyncio
-import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import asyncpg
 import httpx
@@ -56,7 +55,7 @@ class Writers:
         self.created: set[str] = set()
         self.answers: list[tuple[int, str]] = []
 
-    def __enter__(self) -> "Writers":
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -149,16 +148,29 @@ class Cable:
         self._server: asyncio.Server | None = None
         self._ends: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._flows = asyncio.Event()
+        self._flows.set()
         self.url = self._target.set(
             drivername="postgresql", host="127.0.0.1", port=self._port, query={"sslmode": "disable"}
         ).render_as_string(hide_password=False)
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.cut()
+
     async def mend(self) -> None:
         self._server = await asyncio.start_server(self._connect, "127.0.0.1", self._port)
 
+    def silence(self) -> None:
+        """Let nothing through, and tell nobody: a firewall that drops, a host that is gone."""
+        self._flows.clear()
+
     async def cut(self) -> None:
-        assert self._server
-        self._server.close()
+        self._flows.set()
+        if self._server:
+            self._server.close()
         for end in self._ends:
             end.transport.abort()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -178,6 +190,7 @@ class Cable:
     async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         try:
             while data := await source.read(65536):
+                await self._flows.wait()
                 sink.write(data)
                 await sink.drain()
         except OSError:
@@ -204,9 +217,8 @@ def checked_out(app: Litestar) -> int:
 
 class TestOutage:
     async def test_only_503_while_the_database_is_away_and_2xx_again_after(self, url: str) -> None:
-        cable = Cable(url)
-        await cable.mend()
-        async with application(cable.url) as (app, client):
+        async with Cable(url) as cable, application(cable.url) as (app, client):
+            await cable.mend()
             over = asyncio.Event()
             answers: list[httpx.Response] = []
 
@@ -240,17 +252,14 @@ class TestOutage:
             kept = {str(row[0]) for row in await fetch(url, "SELECT id FROM app.todos")}
             assert told <= kept
             assert checked_out(app) == 0
-        await cable.cut()
 
     async def test_the_server_starts_without_its_database(self, url: str) -> None:
-        cable = Cable(url)
-        async with application(cable.url) as (_, client):
+        async with Cable(url) as cable, application(cable.url) as (_, client):
             assert_problem(await client.get(client.todos()), 503)
             assert_problem(await client.get("/api/health"), 503)
             await cable.mend()
             assert (await client.get(client.todos())).status_code == 200
             assert (await client.get("/api/health")).status_code == 200
-        await cable.cut()
 
     async def test_idle_connections_that_the_server_closed_are_replaced(self, url: str) -> None:
         async with application(url) as (_, client):
@@ -284,9 +293,22 @@ class TestOutage:
                 assert_problem(await client.get(client.todos()), 503)
             assert (await client.get(client.todos())).status_code == 200
 
+    async def test_a_database_that_is_silent_is_503(self, url: str) -> None:
+        limits = {"database_statement_timeout": 0.3, "database_connect_timeout": 0.3, "database_pool_timeout": 1}
+        async with Cable(url) as cable, application(cable.url, **limits) as (app, client):
+            await cable.mend()
+            assert (await client.get(client.todos())).status_code == 200
+            cable.silence()
+            write = client.post(client.todos(), json={"title": "Into the void"})
+            for answer in await asyncio.gather(client.get(client.todos()), write):
+                assert_problem(answer, 503)
+            await cable.cut()
+            await cable.mend()
+            assert (await client.get(client.todos())).status_code == 200
+            await until(lambda: checked_out(app) == 0)
+
     async def test_secrets_of_the_connection_stay_inside(self, url: str) -> None:
-        cable = Cable(url)
-        async with application(cable.url) as (_, client):
+        async with Cable(url) as cable, application(cable.url) as (_, client):
             text = (await client.get(client.todos())).text
             assert str(cable._port) not in text
             assert "127.0.0.1" not in text
@@ -341,9 +363,11 @@ async def listening(app: Litestar) -> AsyncIterator[int]:
     server = uvicorn.Server(uvicorn.Config(app, port=free_port(), lifespan="off", log_level="critical", ws="none"))
     task = asyncio.create_task(server._serve())
     await until(lambda: server.started)
-    yield server.config.port
-    server.should_exit = True
-    await task
+    try:
+        yield server.config.port
+    finally:
+        server.should_exit = True
+        await task
 
 
 class TestClientsThatLeave:
@@ -357,11 +381,11 @@ class TestClientsThatLeave:
                 f"Authorization: {client.headers['authorization']}\r\nContent-Length: {len(body)}\r\n\r\n"
             )
             async with locked(url):
-                for _ in range(8):
+                for number in range(8):
                     _, writer = await asyncio.open_connection("127.0.0.1", port)
                     writer.write(head.encode() + body)
                     await writer.drain()
-                    await waiting_for_the_lock(url, _ + 1)
+                    await waiting_for_the_lock(url, number + 1)
                     writer.transport.abort()
                 assert checked_out(app) == 8
             await until(lambda: checked_out(app) == 0)

@@ -30,11 +30,13 @@ class Database:
         # In autocommit a single SELECT needs no BEGIN and no ROLLBACK. Behind PgBouncer a statement is prepared
         # and executed on one server connection only within a transaction.
         self.reader = self.engine if target.pooled else self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        waits = (settings.database_pool_timeout, settings.database_connect_timeout, settings.database_statement_timeout)
+        self._deadline = sum(waits) + 1
         event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
 
     def session(self) -> Session:
         """Make a session; it takes a connection only while it works."""
-        return Session(self.engine, self.reader)
+        return Session(self.engine, self.reader, self._deadline)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -12,6 +12,7 @@ type Violations = Mapping[str, FieldError | ApiError]
 
 # 08 connection, 28 login refused, 3D no such database, 53 out of resources, 57P0* shut down or starting up
 _UNAVAILABLE = ("08", "28", "3D", "53", "57P0")
+_TERMINATED = "57P01"  # the connection follows, but is not seen to be lost yet
 _STATEMENT_TIMEOUT = "57014"
 _LOCK_TIMEOUT = "55P03"
 _UNDONE = ("40001", "40P01")  # serialization failure, deadlock
@@ -37,7 +38,9 @@ def is_retryable(error: BaseException) -> bool:
 
 def is_repeatable(error: BaseException) -> bool:
     """Tell for a read, that it may be tried again: also on another connection, where this one was lost."""
-    return is_retryable(error) or (isinstance(error, DBAPIError) and error.connection_invalidated)
+    if is_retryable(error) or sqlstate(error) == _TERMINATED:
+        return True
+    return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
 def translate(error: BaseException, violations: Violations) -> ApiError | None:

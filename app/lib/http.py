@@ -1,7 +1,7 @@
 """What crosses the wire, on top of Litestar: JSON bodies in, JSON or problems out, versions as ETags."""
 
 from typing import Any, cast
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlencode
 
 import msgspec
 import structlog
@@ -22,7 +22,7 @@ from app.lib.errors import (
     UnsupportedMediaType,
 )
 from app.lib.log import where
-from app.lib.query import Query, parse_query, refuse_parameters
+from app.lib.query import Page, Query, parse_query, refuse_parameters
 from app.lib.reply import JSON, Reply, problem_reply
 
 JSON_TYPES = {"application/json", "application/merge-patch+json"}
@@ -83,7 +83,10 @@ class ApiResponse(Response[Any]):
             headers.append((b"etag", tag := etag(version)))
             if request.method == "GET" and matches(request.headers.get("if-none-match"), tag, weak=True):
                 return Reply(304, headers, b"")
-        if self.status_code == 201:
+        if isinstance(self.content, Page):
+            if self.content.next_cursor:
+                headers.append((b"link", _next_page(request.scope, self.content.next_cursor)))
+        elif self.status_code == 201:
             headers.append((b"location", _location(request.scope["path"], self.content.id)))
         if isinstance(self.content, bytes):  # a document that Litestar has rendered: OpenAPI
             return Reply(self.status_code or 200, [(b"content-type", JSON), *headers], self.content)
@@ -144,6 +147,15 @@ _LITESTAR: dict[int, type[ApiError]] = {
 
 def _title_case(headers: dict[str, str] | None) -> dict[str, str]:
     return {name.title(): value for name, value in (headers or {}).items()}
+
+
+def _next_page(scope: Scope, cursor: str) -> bytes:
+    """Give the `Link` to the next page (RFC 8288): this request with the cursor in place of the offset."""
+    kept = [
+        (name, value) for name, value in parse_qsl(scope["query_string"].decode()) if name not in ("offset", "cursor")
+    ]
+    query = urlencode([*kept, ("cursor", cursor)])
+    return f'<{quote(scope["path"], safe="/:@|~")}?{query}>; rel="next"'.encode()
 
 
 def _location(path: str, item_id: object) -> bytes:

@@ -38,6 +38,10 @@ def integer(text: str) -> int:
 Moment = Annotated[datetime, moment]
 
 
+type Sort = tuple[tuple[str, bool], ...]
+"""Sort keys by name, each with "is descending"."""
+
+
 class Page[T](Struct):
     """A page of a list. `total` counts the matches of offset pages, and is null on cursor pages."""
 
@@ -53,11 +57,12 @@ class Query(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class PageQuery(Query):
-    """What every list takes: `sort` is `field:asc,other:desc`."""
+    """What every list takes: `sort` is `field:asc,other:desc`, `cursor` comes from the page before."""
 
     limit: Annotated[int, integer, Meta(ge=1, le=100)] = 20
     offset: Annotated[int, integer, Meta(ge=0, le=MAX_OFFSET)] = 0
     sort: str | UnsetType = UNSET
+    cursor: str | UnsetType = UNSET
 
 
 def parse_query[T: Query](query_string: bytes, kind: type[T]) -> T:
@@ -86,7 +91,7 @@ def refuse_parameters(query_string: bytes) -> None:
         raise Invalid(errors)
 
 
-def parse_sort(sort: str, allowed: Collection[str]) -> tuple[tuple[str, bool], ...]:
+def parse_sort(sort: str, allowed: Collection[str]) -> Sort:
     """Parse `title,due_at:desc` into pairs of key and "is descending"; the direction defaults to `asc`."""
     keys: dict[str, bool] = {}
     for part in sort.split(","):

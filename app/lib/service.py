@@ -15,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Executable,
     Integer,
+    Select,
     Table,
     Text,
     Uuid,
@@ -24,18 +25,21 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    or_,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from uuid_utils.compat import uuid7
 
 from app.lib.body import Body
+from app.lib.cursor import CursorSeal
 from app.lib.database_errors import Violations
-from app.lib.errors import NotFound, PreconditionFailed
+from app.lib.errors import FieldError, Invalid, NotFound, PreconditionFailed
 from app.lib.http import ApiRequest
-from app.lib.query import Page, PageQuery, parse_sort
-from app.lib.session import Session
+from app.lib.query import Page, PageQuery, Sort, parse_sort
+from app.lib.session import Rows, Session
 
 MAX_VERSION = 2**31 - 1
 MAX_STATEMENTS = 512  # of each kind and table; clients choose the filters and sorts, so it needs a bound
@@ -77,10 +81,11 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         super().__init_subclass__(**kwargs)
         cls.statements = Statements(cls)
 
-    def __init__(self, session: Session, user_id: str, if_match: str | None = None) -> None:
+    def __init__(self, session: Session, user_id: str, seal: CursorSeal, if_match: str | None = None) -> None:
         # The parent's repository, which knows no user, is not made.
         self.session = session
         self._owner = user_id
+        self._seal = seal
         self._versions = expected_versions(if_match)
 
     @classmethod
@@ -88,7 +93,8 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         """Give the dependency that makes the service for the user of a request and its `If-Match`."""
 
         def service(request: ApiRequest) -> Any:
-            return cls(request.app.state.database.session(), request.user.id, request.headers.get("if-match"))
+            state = request.app.state
+            return cls(state.database.session(), request.user.id, state.cursor_seal, request.headers.get("if-match"))
 
         return Provide(service, sync_to_thread=False)
 
@@ -106,14 +112,34 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         return self._struct(rows[0])
 
     async def list_page(self, query: PageQuery) -> Page[ReadT]:
-        """Give a page and the number of all matches, in one statement."""
+        """Give a page, in one statement: by offset with the number of all matches, or after a cursor without."""
         sort = parse_sort(self.default_sort if query.sort is UNSET else query.sort, self.sorts)
         given = {name: value for name in self.filters if (value := getattr(query, name)) is not UNSET}
-        parameters = {value_of(name): value for name, value in given.items()}
-        parameters |= {"owner": self._owner, "page_limit": query.limit, "page_offset": query.offset}
+        parameters = {value_of(name): value for name, value in given.items()} | {"owner": self._owner}
+        if query.cursor is not UNSET:
+            return await self._page_after(query.cursor, query, sort, parameters, tuple(given))
+        parameters |= {"page_limit": query.limit, "page_offset": query.offset}
         rows = await self.session.read(self.statements.page(tuple(given), sort), parameters)
         total = rows[0][-1] if rows else await self._total(tuple(given), parameters, query.offset)
-        return Page([self._struct(row[:-1]) for row in rows], total, query.limit, query.offset)
+        more = query.offset + len(rows) < total
+        return self._page(rows, query, sort, total=total, more=bool(rows) and more)
+
+    async def _page_after(
+        self, cursor: str, query: PageQuery, sort: Sort, parameters: dict[str, Any], filters: tuple[str, ...]
+    ) -> Page[ReadT]:
+        if query.offset:
+            raise Invalid([FieldError("Expected either an offset or a cursor", parameter="offset")])
+        place = self._seal.decode(self._owner, str(sort), cursor, self.statements.place_types(sort))
+        parameters |= {place_of(number): value for number, value in enumerate(place) if value is not None}
+        statement = self.statements.page_after(filters, sort, tuple(value is None for value in place))
+        rows = await self.session.read(statement, parameters | {"page_limit": query.limit + 1})
+        return self._page(rows[: query.limit], query, sort, total=None, more=len(rows) > query.limit)
+
+    def _page(self, rows: Rows, query: PageQuery, sort: Sort, *, total: int | None, more: bool) -> Page[ReadT]:
+        width = len(self.read.__struct_fields__)
+        place = rows[-1][width : width + len(sort) + 1] if more else ()
+        cursor = self._seal.encode(self._owner, str(sort), list(place)) if more else None
+        return Page([self._struct(row[:width]) for row in rows], total, query.limit, query.offset, cursor)
 
     async def create(self, data: Body) -> ReadT:  # type: ignore[override]
         """Insert a row with an id of its own."""
@@ -191,6 +217,7 @@ class Statements:
         self.transition = lru_cache(MAX_STATEMENTS)(self._transition)
         self.delete = lru_cache(MAX_STATEMENTS)(self._delete)
         self.page = lru_cache(MAX_STATEMENTS)(self._page)
+        self.page_after = lru_cache(MAX_STATEMENTS)(self._page_after)
         self.count = lru_cache(MAX_STATEMENTS)(self._count)
 
     def _insert(self, body: type[Body]) -> Executable:
@@ -221,10 +248,23 @@ class Statements:
         versions = bindparam("versions", type_=ARRAY(Integer))
         return [self._table.c.version == any_(versions)] if conditional else []
 
-    def _page(self, filters: tuple[str, ...], sort: tuple[tuple[str, bool], ...]) -> Executable:
+    def place_types(self, sort: Sort) -> list[type[Any]]:
+        """Give the Python types of the values that say where a row stands in a sorted list."""
+        return [key.type.python_type for key, _ in self._keys(sort)]
+
+    def _page(self, filters: tuple[str, ...], sort: Sort) -> Executable:
         total = self._count(filters).scalar_subquery()
-        statement = select(*self._columns, total).where(self._matching(filters)).order_by(*self._order(sort))
-        return statement.limit(bindparam("page_limit", type_=Integer)).offset(bindparam("page_offset", type_=Integer))
+        return self._sorted(sort, total).where(self._matching(filters)).offset(bindparam("page_offset", type_=Integer))
+
+    def _page_after(self, filters: tuple[str, ...], sort: Sort, nulls: tuple[bool, ...]) -> Executable:
+        return self._sorted(sort).where(self._matching(filters), _after(self._keys(sort), nulls))
+
+    def _sorted(self, sort: Sort, *columns: Any) -> Select[Any]:
+        """Select rows, each with its place in the list."""
+        keys = self._keys(sort)
+        statement = select(*self._columns, *(key.label(None) for key, _ in keys), *columns)
+        statement = statement.order_by(*(_ordered(key, descending) for key, descending in keys))
+        return statement.limit(bindparam("page_limit", type_=Integer))
 
     def _count(self, filters: tuple[str, ...]) -> Any:
         return select(func.count()).select_from(self._table).where(self._matching(filters))
@@ -232,10 +272,10 @@ class Statements:
     def _matching(self, filters: tuple[str, ...]) -> ColumnElement[bool]:
         return and_(self._own, *(self._service.filters[name] for name in filters))
 
-    def _order(self, sort: tuple[tuple[str, bool], ...]) -> list[ColumnElement[Any]]:
-        """The id breaks ties, in the direction of the last key."""
-        keys = [_ordered(self._service.sorts[name], descending) for name, descending in sort]
-        return [*keys, _ordered(self._table.c.id, sort[-1][1])]
+    def _keys(self, sort: Sort) -> list[tuple[ColumnElement[Any], bool]]:
+        """Give the sort keys, each with "is descending"; the id breaks ties, in the direction of the last."""
+        keys = [(self._service.sorts[name], descending) for name, descending in sort]
+        return [*keys, (self._table.c.id, sort[-1][1])]
 
     def _changes(self, fields: tuple[str, ...]) -> dict[str, ColumnElement[Any]]:
         columns = self._table.c
@@ -246,7 +286,32 @@ def _ordered(key: ColumnElement[Any], descending: bool) -> ColumnElement[Any]:
     """Nulls come last in both directions; where there are none it is not said, for then an index can serve."""
     if not descending:
         return key.asc()
-    return key.desc().nulls_last() if getattr(key, "nullable", True) else key.desc()
+    return key.desc().nulls_last() if _is_nullable(key) else key.desc()
+
+
+def _is_nullable(key: ColumnElement[Any]) -> bool:
+    return getattr(key, "nullable", True)
+
+
+def _after(keys: list[tuple[ColumnElement[Any], bool]], nulls: tuple[bool, ...]) -> ColumnElement[bool]:
+    """Hold for the rows that come after a place, some of whose values may be null."""
+    values = [bindparam(place_of(number), type_=key.type) for number, (key, _) in enumerate(keys)]
+    if len({descending for _, descending in keys}) == 1 and not any(_is_nullable(key) for key, _ in keys):
+        row, place = tuple_(*(key for key, _ in keys)), tuple_(*values)  # an index serves it from the right place on
+        return row < place if keys[0][1] else row > place
+    chain: list[ColumnElement[bool]] = []
+    same: list[ColumnElement[bool]] = []
+    for (key, descending), value, is_null in zip(keys, values, nulls, strict=True):
+        if not is_null:
+            beyond = key < value if descending else key > value
+            chain.append(and_(*same, or_(beyond, key.is_(None)) if _is_nullable(key) else beyond))
+        same.append(key.is_(None) if is_null else key == value)
+    return or_(*chain)
+
+
+def place_of(number: int) -> str:
+    """Name the bind parameter of the value of a sort key at a cursor."""
+    return f"place_{number}"
 
 
 def value_of(name: str) -> str:

@@ -1,5 +1,6 @@
 """The way to the database: one round trip for a read, one transaction at most for a request."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -24,8 +25,10 @@ class Session(AsyncSession):
     saves BEGIN and ROLLBACK. Within `atomic()` both join its transaction.
     """
 
-    def __init__(self, engine: AsyncEngine, reader: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, reader: AsyncEngine, deadline: float | None = None) -> None:
+        """`deadline`, in seconds, ends the wait for a database that is silent; one that is slow ends it itself."""
         super().__init__(bind=engine, expire_on_commit=False)
+        self._deadline = deadline
         self._writer = engine.sync_engine
         self._reader = reader.sync_engine
 
@@ -49,7 +52,8 @@ class Session(AsyncSession):
             return _rows(await self.execute(statement, parameters))
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
-                return await greenlet_spawn(_run_alone, enter, statement, parameters)
+                async with asyncio.timeout(self._deadline):
+                    return await greenlet_spawn(_run_alone, enter, statement, parameters)
             except Exception as error:
                 if may_repeat(error) and attempt < MAX_ATTEMPTS:
                     continue
@@ -65,7 +69,7 @@ class Session(AsyncSession):
             yield
             return
         try:
-            async with self.begin():
+            async with asyncio.timeout(self._deadline), self.begin():
                 yield
         except Exception as error:
             if answer := translate(error, violations):

@@ -1,6 +1,7 @@
 """Every setting, from the environment and `.env`, validated at start with all its problems at once."""
 
 import os
+import re
 import secrets
 import tempfile
 from contextlib import suppress
@@ -17,6 +18,7 @@ from app.lib.errors import OperatorError
 
 PROJECT = Path(__file__).resolve().parents[2]
 MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: at least the size of the hash of HS256
+_ORIGIN = re.compile(r"https?://[^\s/?#@]+")
 NEW_SECRET = "openssl rand -base64 32"  # noqa: S105 - how to make one
 OPENABLE_PATHS = ("/api/health", "/api/schema", "/api/schema/openapi.json")
 
@@ -121,6 +123,12 @@ class Settings(BaseSettings):
         return [secret.get_secret_value().encode() for secret in given if secret]
 
     @property
+    def cursor_key(self) -> bytes:
+        """A secret that all processes of a deployment share."""
+        url = self.database_url.get_secret_value() if self.database_url else ""
+        return self.secrets[0] if self.secrets else url.encode()
+
+    @property
     def connection_target(self) -> ConnectionTarget | None:
         """Where the database is; None means the embedded one."""
         return parse_database_url(self.database_url.get_secret_value()) if self.database_url else None
@@ -165,7 +173,7 @@ class Settings(BaseSettings):
     @classmethod
     def _exact_origins(cls, value: list[str]) -> list[str]:
         for origin in value:
-            if origin != "*" and (not origin.startswith(("http://", "https://")) or origin.count("/") != 2):
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
                 raise ValueError("has an entry that is not an origin like https://app.example.com, without a path")
         return value
 
@@ -182,11 +190,11 @@ class Settings(BaseSettings):
         """Make the required settings required here, so that they are reported together with the others."""
         if str(values.get("environment", "")).lower() == Environment.PRODUCTION:
             key_sources = ("better_auth_secret", "better_auth_jwks_url", "better_auth_jwks_file")
-            if not any(values.get(name) for name in key_sources):
+            if not any(_blank_is_unset(values.get(name)) for name in key_sources):
                 values["better_auth_secret"] = _MISSING
-            if not values.get("database_url"):
+            if not _blank_is_unset(values.get("database_url")):
                 values["database_url"] = _MISSING
-            if str(values.get("better_auth_jwks_url") or "").startswith("http:"):
+            if str(values.get("better_auth_jwks_url") or "").strip().lower().startswith("http:"):
                 values["better_auth_jwks_url"] = _INSECURE
         return values
 

@@ -31,13 +31,17 @@ HARMLESS = {
 }
 
 
+def service_of(app: Litestar, user_id: str) -> TodoService:
+    return TodoService(app.state.database.session(), user_id, app.state.cursor_seal)
+
+
 def parents_names() -> list[str]:
     return [name for name in dir(SQLAlchemyAsyncRepositoryService) if not name.startswith("_")]
 
 
 class TestRefusal:
     def test_every_name_of_the_parent_is_a_verb_here_or_refused_or_harmless(self, app: Litestar) -> None:
-        service = TodoService(app.state.database.session(), "alice")
+        service = service_of(app, "alice")
         for name in parents_names():
             if name in VERBS:
                 assert name in vars(UserScopedService)
@@ -47,7 +51,7 @@ class TestRefusal:
 
     @pytest.mark.parametrize("name", sorted(set(parents_names()) - VERBS - HARMLESS))
     def test_arguments_make_no_difference(self, app: Litestar, name: str) -> None:
-        service = TodoService(app.state.database.session(), "alice")
+        service = service_of(app, "alice")
         with pytest.raises(UnscopedVerb, match=name):
             getattr(service, name)(uuid4(), data={}, auto_commit=True)
 
@@ -58,7 +62,7 @@ class TestRefusal:
         assert not public & HARMLESS
 
     async def test_there_is_no_repository_behind_it(self, app: Litestar) -> None:
-        service = TodoService(app.state.database.session(), "alice")
+        service = service_of(app, "alice")
         for name in ("list", "get", "delete_many", "session"):
             with pytest.raises((AttributeError, UnscopedVerb)):
                 getattr(service.repository, name)

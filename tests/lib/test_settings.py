@@ -69,7 +69,15 @@ class TestProblems:
 
     @pytest.mark.parametrize(
         "origins",
-        ["example.com", "https://a.example/", "https://a.example/x", "ftp://a.example", "https://a.example b"],
+        [
+            "a.example",
+            "https://a.example/",
+            "https://a.example/x",
+            "ftp://a.example",
+            "https://a b",
+            "https://",
+            "https://a?b",
+        ],
     )
     def test_an_origin_is_exact(self, environ: pytest.MonkeyPatch, origins: str) -> None:
         assert problems(environ, CORS_ORIGINS=origins).keys() == {"CORS_ORIGINS"}

@@ -270,7 +270,8 @@ class TestPages:
         await put_in(app, alice, [{}] * 101)
         page = await self.pages(alice, limit=limit, offset=offset)
         assert (len(page["items"]), page["total"]) == (expected, 101)
-        assert (page["limit"], page["offset"], page["next_cursor"]) == (limit, offset, None)
+        assert (page["limit"], page["offset"]) == (limit, offset)
+        assert (page["next_cursor"] is None) == (offset + expected == 101)
 
     async def test_together_they_are_everything_once(self, app: Litestar, alice: Client) -> None:
         await put_in(app, alice, [{"title": str(number % 3)} for number in range(23)])

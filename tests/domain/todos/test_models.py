@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 from litestar import Litestar
-from sqlalchemy import inspect, text
+from sqlalchemy import Executable, delete, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from app.lib.database_errors import constraint_name, sqlstate
-from tests.factories import insert_todos, new_user_id, todo_row, todo_rows, todos
+from tests.factories import insert_todos, new_user_id, todo_row, todo_rows, todos, users
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NULL = "23502"
@@ -37,10 +37,15 @@ REFUSED: dict[str, list[dict[str, Any]]] = {
 }
 
 
-async def refusal(app: Litestar, row: dict[str, Any]) -> IntegrityError:
-    """Insert a row that the database must refuse."""
+async def run(app: Litestar, statement: Executable, values: dict[str, Any]) -> None:
+    async with app.state.database.engine.begin() as connection:
+        await connection.execute(statement, values)
+
+
+async def refusal(app: Litestar, statement: Executable, values: dict[str, Any]) -> IntegrityError:
+    """Run what the database must refuse."""
     with pytest.raises(IntegrityError) as refused:
-        await insert_todos(app, [row])
+        await run(app, statement, values)
     return refused.value
 
 
@@ -53,26 +58,26 @@ class TestConstraints:
 
     @pytest.mark.parametrize(("name", "values"), [(name, values) for name in REFUSED for values in REFUSED[name]])
     async def test_refuse_what_it_refuses(self, app: Litestar, name: str, values: dict[str, Any]) -> None:
-        row = todo_row(new_user_id(), **values)
-        assert constraint_name(await refusal(app, row)) == name
-        assert await todo_rows(app, row["user_id"]) == {}
+        user_id = new_user_id()
+        first = todo_row(user_id)
+        await insert_todos(app, [first])
+        assert constraint_name(await refusal(app, todos.insert(), todo_row(user_id, **values))) == name
+        assert constraint_name(await refusal(app, todos.update().where(todos.c.user_id == user_id), values)) == name
+        assert await todo_rows(app, user_id) == {first["id"]: first}
 
     async def test_an_id_is_taken_once_by_a_user(self, app: Litestar) -> None:
         row = todo_row(new_user_id())
         await insert_todos(app, [row, todo_row(new_user_id(), id=row["id"])])
-        assert constraint_name(await refusal(app, row)) == "pk_todos"
+        assert constraint_name(await refusal(app, todos.insert(), row)) == "pk_todos"
 
     async def test_an_owner_exists(self, app: Litestar) -> None:
-        with pytest.raises(IntegrityError) as refused:
-            async with app.state.database.engine.begin() as connection:
-                await connection.execute(todos.insert(), todo_row(new_user_id()))
-        assert constraint_name(refused.value) == "fk_todos_user_id"
+        error = await refusal(app, todos.insert(), todo_row(new_user_id()))
+        assert constraint_name(error) == "fk_todos_user_id"
 
     async def test_go_with_their_owner(self, app: Litestar) -> None:
         gone, left = todo_row(new_user_id()), todo_row(new_user_id())
         await insert_todos(app, [gone, left])
-        async with app.state.database.engine.begin() as connection:
-            await connection.execute(text("DELETE FROM app.users WHERE id = :id"), {"id": gone["user_id"]})
+        await run(app, delete(users).where(users.c.id == gone["user_id"]), {})
         assert await todo_rows(app, gone["user_id"]) == {}
         assert await todo_rows(app, left["user_id"]) == {left["id"]: left}
 
@@ -80,11 +85,9 @@ class TestConstraints:
     async def test_what_is_required_is_not_null(self, app: Litestar, column: str) -> None:
         row = todo_row(new_user_id())
         await insert_todos(app, [row])
-        with pytest.raises(IntegrityError) as refused:
-            async with app.state.database.engine.begin() as connection:
-                own = todos.c.user_id == row["user_id"]
-                await connection.execute(todos.update().where(own).values({column: None}))
-        assert sqlstate(refused.value) == NULL
+        own = todos.c.user_id == row["user_id"]
+        error = await refusal(app, todos.update().where(own).values({column: None}), {})
+        assert sqlstate(error) == NULL
 
     async def test_each_of_the_table_is_tested(self, app: Litestar) -> None:
         query = text("SELECT conname FROM pg_constraint WHERE conrelid = 'app.todos'::regclass AND contype <> 'n'")
@@ -105,11 +108,7 @@ class TestConstraints:
         row = todo_row(new_user_id())
         await insert_todos(app, [row])
         bare = todo_row(row["user_id"])
-        given = {name: bare[name] for name in ("user_id", "id", "title")}
-        async with app.state.database.engine.begin() as connection:
-            await connection.execute(
-                text("INSERT INTO app.todos (user_id, id, title) VALUES (:user_id, :id, :title)"), given
-            )
+        await run(app, todos.insert().values({name: bare[name] for name in ("user_id", "id", "title")}), {})
         made = (await todo_rows(app, row["user_id"]))[bare["id"]]
         assert made.pop("created_at") == made.pop("updated_at")
         assert made.items() <= bare.items()

@@ -27,6 +27,7 @@ from app.lib.hosts import AllowedHosts
 from app.lib.http import ApiRequest, ApiResponse, before_handler, criteria_of, handle_error
 from app.lib.jwks import PublishedKeys, from_file, from_url
 from app.lib.keys import KeyRing, KeySource, SharedSecrets
+from app.lib.process import end_with_parent
 from app.lib.routes import unowned
 from app.lib.settings import Settings
 
@@ -89,6 +90,7 @@ def _key_ring(settings: Settings) -> KeyRing:
 
 @asynccontextmanager
 async def _with_database(app: Litestar) -> AsyncIterator[None]:
+    end_with_parent()
     async with open_database(app.state.settings) as database:
         app.state.database = database
         app.state.users = UserDirectory(database.session)

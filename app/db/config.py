@@ -73,13 +73,7 @@ def embedded_postgres(settings: Settings) -> Iterator[str]:
 def alchemy_config(settings: Settings, target: ConnectionTarget) -> SQLAlchemyAsyncConfig:
     """Build advanced-alchemy's configuration: no commit hook, for a lost commit must not be answered with 201."""
     arguments: dict[str, Any] = {"timeout": settings.database_connect_timeout, **target.arguments}
-    arguments["server_settings"] = {
-        "application_name": "todo-backend",
-        "statement_timeout": str(round(settings.database_statement_timeout * 1000)),
-        "idle_in_transaction_session_timeout": str(round(settings.database_statement_timeout * 1000)),
-        "timezone": "UTC",
-        **target.arguments.get("server_settings", {}),
-    }
+    arguments["server_settings"] = _session_settings(settings, target)
     if target.pooled:
         arguments |= _without_prepared_statements()
     engine = EngineConfig(
@@ -95,16 +89,23 @@ def alchemy_config(settings: Settings, target: ConnectionTarget) -> SQLAlchemyAs
     )
 
 
-def _without_prepared_statements() -> dict[str, Any]:
-    """PgBouncer before 1.21 knows none; names must then differ, as its server connections are shared.
+def _session_settings(settings: Settings, target: ConnectionTarget) -> dict[str, str]:
+    """Give what each connection sets; the URL's own come first, and a pooler's connections belong to everybody."""
+    given = target.arguments.get("server_settings", {})
+    limit = str(round(settings.database_statement_timeout * 1000))
+    limits = {"statement_timeout": limit, "idle_in_transaction_session_timeout": limit, "timezone": "UTC"}
+    own = (
+        {} if target.pooled else {name: value for name, value in limits.items() if name not in given.get("options", "")}
+    )
+    return {"application_name": "todo-backend", **own, **given}
 
-    Its pooled connections take no session settings either.
-    """
+
+def _without_prepared_statements() -> dict[str, Any]:
+    """PgBouncer before 1.21 knows none; their names must then differ, for its server connections are shared."""
     return {
         "statement_cache_size": 0,
         "prepared_statement_cache_size": 0,
         "prepared_statement_name_func": lambda: f"__asyncpg_{uuid4()}__",
-        "server_settings": {},
     }
 
 

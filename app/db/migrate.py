@@ -66,7 +66,9 @@ async def pending_revisions(database: Database) -> list[str]:
     """The migrations that are not applied yet. Raises `Unavailable`."""
     current = await current_revision(database)
     known = [script.revision for script in revisions()]
-    return known[known.index(current) + 1 :] if current in known else known
+    if current is not None and current not in known:
+        return []  # made by a newer release, which a rolling deployment has already started
+    return known[known.index(current) + 1 :] if current else known
 
 
 async def migrate(database: Database, target: str = "head") -> None:

@@ -21,6 +21,7 @@ from app.lib.settings import Settings
 MAX_TOKEN_BYTES = 8192
 MAX_CACHED_TOKENS = 10_000
 MAX_CACHED_SECONDS = 300.0  # a withdrawn key serves no longer than this after it is known to be withdrawn
+USERLESS = frozenset({"health", "schema"})  # what follows /api/ in the paths that name no user
 USER_ID = re.compile(r"[A-Za-z0-9._~:@|-]{1,128}")
 _SESSION_COOKIE = "better-auth.session-cache+jwt"
 _COMPACT = re.compile(rb"(?:[A-Za-z0-9_-]+\.){2}[A-Za-z0-9_-]+")  # RFC 7515, 3.1; PyJWT takes padding and more
@@ -131,8 +132,15 @@ def _text(value: Any, max_length: int) -> str | None:
     return value if usable else None
 
 
+class Admission(Protocol):
+    """Lets users in: makes the row of a new one, and turns away a deactivated one."""
+
+    async def admit(self, identity: Identity) -> None:
+        """Raises `Forbidden`."""
+
+
 class AuthenticationWall:
-    """ASGI middleware outside the router: no valid token, no further.
+    """ASGI middleware outside the router: no valid token, no further, and nothing below the path of another user.
 
     Unknown paths are closed too. `open_paths` are the exact paths that a deployment opened.
     """
@@ -147,10 +155,19 @@ class AuthenticationWall:
         app = self._app
         if scope["path"] not in self._open_paths:
             try:
-                scope["user"] = await self._verifier.verify(bearer_token(scope["headers"]))
+                await self._authorize(scope)
             except ApiError as error:  # answered here, for what stands outside marks answers, not exceptions
                 app = problem_reply(error, scope)
         await app(scope, receive, send)
+
+    async def _authorize(self, scope: Scope) -> None:
+        scope["user"] = identity = await self._verifier.verify(bearer_token(scope["headers"]))
+        user_id = user_in(scope["path"])
+        if user_id is not None:
+            if not owns(identity, user_id):
+                raise Forbidden
+            admission: Admission = scope["litestar_app"].state.users
+            await admission.admit(identity)
 
 
 def bearer_token(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -167,21 +184,13 @@ def bearer_token(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     return token.strip(b" ")
 
 
-class Admission(Protocol):
-    """Lets users in: makes the row of a new one, and turns away a deactivated one."""
-
-    async def admit(self, identity: Identity) -> None:
-        """Raises `Forbidden`."""
-
-
 async def requires_owner(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Guard: the path's user must be the token's, byte for byte, and active."""
+    """Guard: the user in the route's path must be the token's, byte for byte."""
     identity = connection.scope.get("user")
     if identity is None:
         raise MissingToken
     if not owns(identity, connection.path_params["user_id"]):
         raise Forbidden
-    await connection.app.state.users.admit(identity)
 
 
 def owns(identity: Identity, user_id: str) -> bool:
@@ -189,10 +198,8 @@ def owns(identity: Identity, user_id: str) -> bool:
     return identity.id == user_id and USER_ID.fullmatch(user_id) is not None
 
 
-def outranks_routing(scope: Scope) -> ApiError | None:
-    """Give the 403 that comes before a 404 or 405 below another user's path."""
-    prefix, _, rest = scope["path"].lstrip("/").partition("/")
-    user_id, below, _ = rest.partition("/")
-    identity = scope.get("user")
-    foreign = prefix == "api" and below and isinstance(identity, Identity) and not owns(identity, user_id)
-    return Forbidden() if foreign else None
+def user_in(path: str) -> str | None:
+    """Give the user that a path names, whether or not there is such a route; None for paths without one."""
+    prefix, _, rest = path.lstrip("/").partition("/")
+    user_id = rest.lstrip("/").partition("/")[0]
+    return user_id if prefix == "api" and user_id and user_id not in USERLESS else None

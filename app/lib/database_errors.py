@@ -13,6 +13,7 @@ type Violations = Mapping[str, FieldError | ApiError]
 # 08 connection, 28 login refused, 3D no such database, 53 out of resources, 57P0* shut down or starting up
 _UNAVAILABLE = ("08", "28", "3D", "53", "57P0")
 _TERMINATED = "57P01"  # the connection follows, but is not seen to be lost yet
+_DATA = "22"  # out of range, not representable
 _STATEMENT_TIMEOUT = "57014"
 _LOCK_TIMEOUT = "55P03"
 _UNDONE = ("40001", "40P01")  # serialization failure, deadlock
@@ -59,6 +60,8 @@ def translate(error: BaseException, violations: Violations) -> ApiError | None:
 
 
 def _violation(state: str, constraint: str | None, violations: Violations) -> ApiError | None:
+    if state.startswith(_DATA):
+        return Invalid([FieldError("A value is beyond what the database can hold", pointer="")])
     known = violations.get(constraint or "")
     if isinstance(known, FieldError):
         return Invalid([known])

@@ -12,7 +12,8 @@ _SCHEMES = {"postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg"
 # asyncpg negotiates these two itself; libpq's meaning of the others is an SSLContext.
 _OPPORTUNISTIC = {"allow", "prefer"}
 _SSL_MODES = {"disable", "require", "verify-ca", "verify-full"} | _OPPORTUNISTIC
-_SESSION_SETTINGS = {"application_name", "search_path", "timezone"}
+# `options` goes to the server as it is: -c name=value, or the endpoint of Neon.
+_SESSION_SETTINGS = {"application_name", "options", "search_path", "timezone"}
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 # libpq options that say nothing to asyncpg: it always tries SCRAM, and has no channel binding to require.
 _WITHOUT_EFFECT = {"channel_binding", "sslnegotiation", "gssencmode"}
@@ -43,7 +44,8 @@ def parse_database_url(text: str) -> ConnectionTarget:
         raise DatabaseUrlError("names no database: expected postgresql://user:password@host:5432/database")
     options = {key: value if isinstance(value, str) else value[-1] for key, value in url.query.items()}
     kept: dict[str, str] = {name: options.pop(name) for name in ("host", "port") if name in options}  # of a Unix socket
-    pooled = _flag(options.pop("pgbouncer", "false"))
+    neon_pooler = "-pooler." in (url.host or "")
+    pooled = _flag(options.pop("pgbouncer", str(neon_pooler)))
     arguments = _arguments(options)
     if options:
         raise DatabaseUrlError(f"has options that are not supported: {', '.join(sorted(options))}")
@@ -54,8 +56,6 @@ def _arguments(options: dict[str, str]) -> dict[str, Any]:
     """Take from `options` what is known."""
     arguments: dict[str, Any] = {}
     session = {name: options.pop(name) for name in _SESSION_SETTINGS & options.keys()}
-    if "options" in options:
-        session |= _command_line(options.pop("options"))
     if session:
         arguments["server_settings"] = session
     if "connect_timeout" in options:
@@ -99,12 +99,3 @@ def _seconds(text: str) -> float:
     if not re.fullmatch(r"0*[1-9][0-9]{0,5}", text):  # none, which libpq writes as 0, would wait for ever
         raise DatabaseUrlError("has a connect_timeout that is not a number of seconds, 1 or more")
     return float(text)
-
-
-def _command_line(options: str) -> dict[str, str]:
-    """Read libpq's `options=-c name=value --other=value`, and Neon's `options=endpoint=…`."""
-    words = re.sub(r"(?<!\S)-c\s*", "", options).split()
-    pairs = [word.removeprefix("--").partition("=") for word in words]
-    if "\\" in options or not all(name and separator for name, separator, _ in pairs):
-        raise DatabaseUrlError("has options that are not of the form -c name=value")
-    return {name: value for name, _, value in pairs}

@@ -11,7 +11,7 @@ from litestar.exceptions import HTTPException
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Scope
 
-from app.lib.auth import Identity, outranks_routing
+from app.lib.auth import Identity
 from app.lib.body import decode
 from app.lib.errors import (
     ApiError,
@@ -128,8 +128,6 @@ def as_api_error(error: Exception, scope: Scope) -> ApiError:
     """Turn what Litestar or a bug raised into an answer; an unknown fault is logged, and is a bare 500."""
     if isinstance(error, ApiError):
         return error
-    if isinstance(error, HTTPException) and error.status_code in (404, 405) and (first := outranks_routing(scope)):
-        return first
     if isinstance(error, HTTPException) and (kind := _LITESTAR.get(error.status_code)):
         return kind(headers=_title_case(error.headers))
     _log.error("unhandled error", request_id=scope["state"]["request_id"], **where(error))

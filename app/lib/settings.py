@@ -102,6 +102,8 @@ class Settings(BaseSettings):
         Raises `ConfigurationError` with all problems. In development without a secret, one is made and kept.
         """
         file = os.environ.get("ENV_FILE", str(PROJECT / ".env"))
+        if "ENV_FILE" in os.environ and file and not Path(file).is_file():
+            raise ConfigurationError(["ENV_FILE names a file that does not exist"])
         try:
             settings = cls(_env_file=file or None)
         except ValidationError as error:
@@ -180,8 +182,8 @@ class Settings(BaseSettings):
     @field_validator("open_paths")
     @classmethod
     def _known_paths(cls, value: list[str]) -> list[str]:
-        if unknown := set(value) - set(OPENABLE_PATHS):
-            raise ValueError(f"has {', '.join(sorted(unknown))}: only {', '.join(OPENABLE_PATHS)} can be opened")
+        if set(value) - set(OPENABLE_PATHS):
+            raise ValueError(f"can only have {', '.join(OPENABLE_PATHS)}: every other path needs a token")
         return value
 
     @model_validator(mode="before")

@@ -8,9 +8,8 @@ import { bearer, jwt } from "better-auth/plugins";
 import { SignJWT } from "jose";
 import pg from "pg";
 
-const { BETTER_AUTH_SECRET, DATABASE_URL, FRONTEND, KEY_ALGORITHM = "EdDSA", PORT = "0" } = process.env;
+const { BETTER_AUTH_SECRET, DATABASE_URL, FRONTEND, KEY_ALGORITHM = "EdDSA", PORT, ROTATION_INTERVAL } = process.env;
 const shared = KEY_ALGORITHM === "HS256";
-const seconds = (text) => (text ? Number(text) : undefined);
 
 const http = createServer();
 await new Promise((listening) => http.listen(Number(PORT), "127.0.0.1", listening));
@@ -20,8 +19,7 @@ const published = {
   sessionCookieCache: true,
   jwks: {
     keyPairConfig: { alg: KEY_ALGORITHM },
-    rotationInterval: seconds(process.env.ROTATION_INTERVAL),
-    gracePeriod: seconds(process.env.GRACE_PERIOD),
+    rotationInterval: Number(ROTATION_INTERVAL) || undefined,
   },
 };
 

@@ -289,7 +289,7 @@ class TestForeignPath:
             assert (await ask(app, path, bearer(user_id))).status in (403, 404)
 
     async def test_health_is_no_user(self, alice: Client) -> None:
-        assert_problem(await alice.get("/api/health/nowhere"), 403)
+        assert_problem(await alice.get("/api/health/nowhere"), 404)
         assert_problem(await alice.get(alice.path("nowhere")), 404)
 
 

@@ -94,7 +94,7 @@ class TestTranslation:
             with pytest.raises(Unavailable):
                 await run(raising(state), {})
 
-    @pytest.mark.parametrize("state", ["42P01", "42501", "23502", "23514", "22012", "XX000", "P0001", "0A000"])
+    @pytest.mark.parametrize("state", ["42P01", "42501", "23502", "23514", "XX000", "P0001", "0A000"])
     async def test_a_fault_of_our_own_stays_one(self, session: Session, state: str) -> None:
         with pytest.raises(DBAPIError):
             await session.write(raising(state), {})
@@ -102,9 +102,15 @@ class TestTranslation:
             async with session.atomic():
                 await session.write(raising(state), {})
 
-    async def test_a_parameter_that_the_driver_refuses_is_a_fault_of_our_own(self, session: Session) -> None:
+    @pytest.mark.parametrize("state", ["22003", "22008", "22012", "22021", "22P05"])
+    async def test_a_value_that_does_not_fit_is_invalid(self, session: Session, state: str) -> None:
+        for run in (session.read, session.write):
+            with pytest.raises(Invalid):
+                await run(raising(state), {})
+
+    async def test_a_parameter_that_the_driver_refuses_is_invalid(self, session: Session) -> None:
         for kind, value in ((Integer, 2**40), (Integer, "x"), (Text, 1), (Text, "\ud800")):
-            with pytest.raises(DBAPIError):
+            with pytest.raises(Invalid):
                 await session.read(select(bindparam("value", type_=kind)), {"value": value})
 
     async def test_a_double_or_a_lost_reference_is_a_conflict(self, session: Session) -> None:

@@ -8,7 +8,7 @@ import { bearer, jwt } from "better-auth/plugins";
 import { SignJWT } from "jose";
 import pg from "pg";
 
-const { BETTER_AUTH_SECRET, DATABASE_URL, FRONTEND, KEY_ALGORITHM = "EdDSA", PORT, ROTATION_INTERVAL } = process.env;
+const { BETTER_AUTH_SECRET, DATABASE_URL, FRONTEND, KEY_ALGORITHM = "EdDSA", PORT = 0, ROTATION_INTERVAL } = process.env;
 const shared = KEY_ALGORITHM === "HS256";
 
 const http = createServer();

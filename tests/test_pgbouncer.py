@@ -1,0 +1,133 @@
+"""Behind a real PgBouncer that pools by transaction, as hosted PostgreSQL often is."""
+
+import asyncio
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from litestar import Litestar
+from sqlalchemy import URL, make_url
+
+from app.db.config import Database
+from app.db.migrate import migrate
+from app.lib.settings import Settings
+from app.main import create_app
+from tests.support import SECRET, Client, running, token_for
+
+SERVER_CONNECTIONS = 2  # fewer than there are requests at once, so that they must share
+
+
+@pytest.fixture(scope="module")
+async def pooled_url(new_database: Callable[[], Any], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """Give the URL of a migrated database behind a PgBouncer of its own."""
+    if shutil.which("pgbouncer") is None:
+        pytest.skip("PgBouncer is not installed: apt-get install pgbouncer")
+    direct = await new_database()
+    database = Database(Settings(database_url=direct, better_auth_secret=SECRET))
+    await migrate(database)
+    await database.close()
+    url = make_url(direct)
+    with pgbouncer(tmp_path_factory.mktemp("pgbouncer"), url) as port:
+        bouncer = url.set(host="127.0.0.1", port=port, query={"pgbouncer": "true"})
+        yield bouncer.render_as_string(hide_password=False)
+
+
+@contextmanager
+def pgbouncer(folder: Path, url: URL) -> Iterator[int]:
+    """Run PgBouncer on a free port of loopback, in front of a server."""
+    host = url.query.get("host") or url.host
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config = folder / "pgbouncer.ini"
+    password = f" password='{url.password}'" if url.password else ""
+    config.write_text(
+        f"[databases]\n* = host={host} port={url.port or 5432} user={url.username}{password}\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
+        f"pool_mode = transaction\ndefault_pool_size = {SERVER_CONNECTIONS}\n"
+    )
+    process = subprocess.Popen(["pgbouncer", "-q", config.name], cwd=folder, **_unprivileged(folder, str(host)))
+    try:
+        _wait_for(port)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _unprivileged(folder: Path, host: str) -> dict[str, Any]:
+    """It refuses to run as root; the owner of the server's socket may go where that is."""
+    if os.geteuid() != 0:
+        return {}
+    owner = Path(host).stat().st_uid if host.startswith("/") else 65534
+    if owner == 0:
+        pytest.skip("The server's socket is for root, as which PgBouncer does not run: set TEST_DATABASE_URL")
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, owner, -1)
+    for parent in folder.parents[:2]:  # pytest's own folders below the temporary one
+        parent.chmod(0o711)
+    return {"user": owner}
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+    raise AssertionError("PgBouncer did not start")
+
+
+@pytest.fixture(scope="module")
+async def pooled_app(pooled_url: str) -> AsyncIterator[Litestar]:
+    settings = Settings(environment="test", database_url=pooled_url, better_auth_secret=SECRET, log_level="error")
+    async with running(create_app(settings)) as app:
+        yield app
+
+
+@pytest.fixture
+async def carol(pooled_app: Litestar) -> AsyncIterator[Client]:
+    user_id = f"carol-{secrets.token_hex(8)}"
+    headers = {"Authorization": f"Bearer {token_for(user_id)}"}
+    transport = httpx.ASGITransport(pooled_app, raise_app_exceptions=False)
+    async with Client(user_id, transport=transport, headers=headers) as client:
+        yield client
+
+
+async def test_every_verb_works_on_shared_connections(carol: Client) -> None:
+    todos = await asyncio.gather(*(carol.create(title=f"t{n}") for n in range(20)))
+    paths = [carol.todos(todo["id"]) for todo in todos]
+    for request in (
+        carol.get,
+        lambda path: carol.patch(path, json={"priority": "high"}),
+        lambda path: carol.put(path, json={"title": "again"}),
+        lambda path: carol.post(f"{path}/toggle-complete"),
+        lambda _: carol.get(carol.todos(), params={"sort": "title", "limit": 5}),
+        carol.delete,
+    ):
+        answers = await asyncio.gather(*map(request, paths))
+        assert {answer.status_code for answer in answers} <= {200, 204}
+    assert (await carol.get(carol.todos())).json()["total"] == 0
+
+
+async def test_toggles_at_once_lose_none(carol: Client) -> None:
+    path = carol.todos((await carol.create())["id"])
+    await asyncio.gather(*(carol.post(f"{path}/toggle-complete") for _ in range(31)))
+    todo = (await carol.get(path)).json()
+    assert (todo["completed"], todo["version"]) == (True, 32)
+
+
+async def test_health_is_good(carol: Client) -> None:
+    assert (await carol.get("/api/health")).json()["status"] == "ok"

@@ -23,6 +23,7 @@ from msgspec import Struct
 import manage as front_door
 from app.db.migrate import revisions
 from app.domain.users.services import TRUST_SECONDS
+from app.lib.cli import explained
 from app.lib.settings import PROJECT, Environment, Settings
 from tests.live import Server, call, environment, manage, query, wait_until
 from tests.support import SECRET, admin_url, token_for
@@ -587,6 +588,11 @@ class TestConfigurationErrors:
         given = {"better_auth_secret": SECRET} if name == "postgres" else {}
         status, output = type_in(["check"], data_dir=directory, **given)
         assert_explained(status, output)
+
+    def test_an_interrupted_command_ends_as_shells_expect(self) -> None:
+        with pytest.raises(SystemExit) as end, explained():
+            raise KeyboardInterrupt
+        assert end.value.code == 130
 
     def test_a_host_to_listen_on_that_is_not_ours(self) -> None:
         assert_explained(*call(make_settings(NOWHERE), "run", "--host", "192.0.2.1"))

@@ -75,7 +75,7 @@ def _explain(error: Exception) -> str | None:
         return "Another process holds the lock, a migration probably: wait for it, and try again."
     if sqlstate(error) == _NO_PRIVILEGE:
         return f"The database refuses it ({_reason(error)}): give its user the right, or correct DATABASE_URL."
-    if isinstance(error, Unavailable) or translate(error, {}) is not None:
+    if isinstance(error, Unavailable) or isinstance(translate(error, {}), Unavailable):
         return f"The database cannot be reached ({_reason(error)}). Start it, or correct DATABASE_URL."
     return None
 

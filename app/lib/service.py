@@ -22,6 +22,7 @@ from sqlalchemy import (
     and_,
     any_,
     bindparam,
+    case,
     delete,
     func,
     insert,
@@ -159,10 +160,8 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
     async def change(self, item_id: UUID, transition: str) -> ReadT:
         """Apply a declared transition. Raises `NotFound`, `PreconditionFailed`."""
         statement = self.statements.transition(transition, self._versions is not None)
-        if rows := await self._write(statement, item_id, {}):
-            return self._struct(rows[0])
-        can_rest = self.transitions[transition].unless is not None
-        return await self._unchanged(item_id) if can_rest else await self._missed(item_id)
+        rows = await self._write(statement, item_id, {})
+        return self._struct(rows[0]) if rows else await self._missed(item_id)
 
     async def delete(self, item_id: UUID) -> None:  # type: ignore[override]
         """Remove a row. Raises `NotFound`, `PreconditionFailed`."""
@@ -228,17 +227,21 @@ class Statements:
 
     def _update(self, fields: tuple[str, ...], conditional: bool) -> Executable:
         changes = self._changes(fields)
-        return self._touch(changes | self._service.derive(changes, self._table), conditional)
+        return self._touch(changes | self._service.derive(changes, self._table), conditional, None)
 
     def _transition(self, name: str, conditional: bool) -> Executable:
         values, unless = self._service.transitions[name]
-        return self._touch(values, conditional, *([] if unless is None else [~unless]))
+        return self._touch(values, conditional, unless)
 
-    def _touch(self, values: Mapping[str, Any], conditional: bool, *conditions: ColumnElement[bool]) -> Executable:
+    def _touch(self, values: Mapping[str, Any], conditional: bool, unless: ColumnElement[bool] | None) -> Executable:
+        columns = self._table.c
         # now() is when the transaction began; one that waited for the row may have begun before the last write.
-        now = func.greatest(func.now(), self._table.c.updated_at)
-        written = {"updated_at": now, "version": self._table.c.version + 1, **values}
-        where = [self._row, *self._expected(conditional), *conditions]
+        now = func.greatest(func.now(), columns.updated_at)
+        written = {"updated_at": now, "version": columns.version + 1, **values}
+        if unless is not None:
+            # Written as it was, rather than passed over and read again: that would show what came in between.
+            written = {name: case((unless, columns[name]), else_=value) for name, value in written.items()}
+        where = [self._row, *self._expected(conditional)]
         return update(self._table).where(*where).values(written).returning(*self._columns)
 
     def _delete(self, conditional: bool) -> Executable:

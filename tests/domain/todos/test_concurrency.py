@@ -92,6 +92,13 @@ class TestRetrySafePair:
         assert all(answer == answers[0] for answer in answers)
         assert (answers[0]["version"], answers[0]["completed"]) == (2, action == "complete")
 
+    async def test_each_answer_is_what_was_asked_for(self, alice: Client) -> None:
+        todo = await alice.create()
+        actions = ["complete", "reopen"] * 25
+        calls = (alice.post(alice.todos(todo["id"], action)) for action in actions)
+        answers = await asyncio.gather(*calls)
+        assert [item.json()["completed"] for item in answers] == [action == "complete" for action in actions]
+
     async def test_both_at_once_leave_a_whole_state(self, alice: Client) -> None:
         todo = await alice.create()
         one = alice.todos(todo["id"])

@@ -65,7 +65,9 @@ def new_database(server_url: str) -> Iterator[Callable[[], Any]]:
 @pytest.fixture(scope="session")
 async def settings(new_database: Callable[[], Any]) -> Settings:
     """Settings of the shared application, on a migrated database of this process."""
-    settings = Settings(environment="test", database_url=await new_database(), better_auth_secret=SECRET, log_level="info")
+    settings = Settings(
+        environment="test", database_url=await new_database(), better_auth_secret=SECRET, log_level="info"
+    )
     database = Database(settings)
     await migrate(database)
     await database.close()

@@ -21,7 +21,7 @@ FETCH_SECONDS = 5.0
 MIN_INTERVAL_SECONDS = 10.0  # between fetches: a client that makes up key ids cannot force more
 DEFAULT_FRESH_SECONDS, MIN_FRESH_SECONDS, MAX_FRESH_SECONDS = 300.0, 60.0, 3600.0
 MAX_DOCUMENT_BYTES = 256 * 1024
-MAX_KEYS = 20
+MAX_TRIED = 20  # for a token that names no key; the newest, which Better Auth publishes last
 MIN_RSA_BITS = 2048
 MAX_KEY_ID = 256
 
@@ -71,7 +71,7 @@ class PublishedKeys:
         if self._keys is None:
             raise Unavailable("The keys of the authentication server cannot be fetched, try again later")
         if key_id is None:
-            return [key for keys in self._keys.values() for key in keys]
+            return [key for keys in self._keys.values() for key in keys][-MAX_TRIED:]
         return self._keys.get(key_id, []) if isinstance(key_id, str) else []
 
     async def _refresh(self) -> None:
@@ -105,7 +105,7 @@ def parse_key_set(document: bytes) -> dict[str | None, list[Key]]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError) as error:
         raise ValueError("not a JWK set") from error
     keys: dict[str | None, list[Key]] = {}
-    for member in members[:MAX_KEYS] if isinstance(members, list) else ():
+    for member in members if isinstance(members, list) else ():
         if isinstance(member, dict) and (key := _public_key(member)):
             keys.setdefault(member.get("kid"), []).append(key)
     if not keys:

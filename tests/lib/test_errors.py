@@ -233,7 +233,10 @@ class TestDatabaseAway:
 
 
 class TestRequestId:
-    @pytest.mark.parametrize("given", ["1", "abc-123", "7c9e6679-7425-40de-944b-e07fc1f90ae7", "a/b+c=", "x" * 128, "Root=1-67891233-abc:~@."])
+    @pytest.mark.parametrize(
+        "given",
+        ["1", "abc-123", "7c9e6679-7425-40de-944b-e07fc1f90ae7", "a/b+c=", "x" * 128, "Root=1-67891233-abc:~@."],
+    )
     async def test_a_sane_one_is_echoed(self, anonymous: httpx.AsyncClient, given: str) -> None:
         response = await anonymous.get("/api/health", headers={"X-Request-ID": given})
         assert assert_problem(response, 401)["request_id"] == given

@@ -151,9 +151,12 @@ class TestKeySet:
         with pytest.raises(ValueError, match="JWK set"):
             parse_key_set(document)
 
-    def test_their_number_is_bounded(self) -> None:
+    async def test_a_token_that_names_none_is_tried_with_the_newest(self) -> None:
         many = [published("EdDSA", str(number)) for number in range(100)]
-        assert len(parse_key_set(key_set(*many))) == jwks.MAX_KEYS
+        keys = Server(key_set(*many)).keys()
+        assert len(await keys.keys_for({"alg": "EdDSA"})) == jwks.MAX_TRIED
+        for kid in ("0", "99"):
+            assert len(await keys.keys_for({"alg": "EdDSA", "kid": kid})) == 1
 
 
 class TestFetching:

@@ -29,6 +29,8 @@ class Todo(Owned, table=True):
         CheckConstraint(func.char_length(column("description")) <= MAX_DESCRIPTION, name="description_length"),
         CheckConstraint(column("priority").in_(PRIORITIES), name="priority_known"),
         CheckConstraint(func.cardinality(column("tags")) <= MAX_TAGS, name="tags_count"),
+        CheckConstraint(func.array_position(column("tags"), None).is_(None), name="tags_not_null"),
+        CheckConstraint(func.array_position(column("tags"), "").is_(None), name="tags_not_empty"),
         CheckConstraint(column("completed") == column("completed_at").is_not(None), name="completed_at_follows"),
         CheckConstraint(column("due_date").is_(None) | column("due_at").is_(None), name="due_once"),
         CheckConstraint(column("version") >= 1, name="version_positive"),

@@ -24,7 +24,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from app.db.base import table_of
 from app.domain.todos.models import Todo
 from app.domain.todos.schemas import DUE_TWICE, PRIORITIES, TodoRead
-from app.lib.service import Transition, UserScopedService, value_of
+from app.lib.service import UserScopedService
+from app.lib.statements import Transition, value_of
 
 
 def _instant(name: str) -> ColumnElement[datetime]:

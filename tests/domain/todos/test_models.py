@@ -31,6 +31,8 @@ REFUSED: dict[str, list[dict[str, Any]]] = {
     "ck_todos_description_length": [{"description": "x" * 10_001}],
     "ck_todos_priority_known": [{"priority": value} for value in ("", "HIGH", "urgent", "none ")],
     "ck_todos_tags_count": [{"tags": ["x"] * 21}],
+    "ck_todos_tags_not_null": [{"tags": ["x", None]}],
+    "ck_todos_tags_not_empty": [{"tags": ["", "x"]}],
     "ck_todos_completed_at_follows": [{"completed": True}, {"completed_at": NOW}],
     "ck_todos_due_once": [{"due_date": date(2026, 3, 1), "due_at": NOW}],
     "ck_todos_version_positive": [{"version": 0}, {"version": -1}],

@@ -41,6 +41,8 @@ def upgrade() -> None:
     sa.Column('tags', postgresql.ARRAY(sa.Text()), server_default='{}', nullable=False),
     sa.CheckConstraint("priority IN ('none', 'low', 'medium', 'high')", name=op.f('ck_todos_priority_known')),
     sa.CheckConstraint('cardinality(tags) <= 20', name=op.f('ck_todos_tags_count')),
+    sa.CheckConstraint('array_position(tags, NULL) IS NULL', name=op.f('ck_todos_tags_not_null')),
+    sa.CheckConstraint("array_position(tags, '') IS NULL", name=op.f('ck_todos_tags_not_empty')),
     sa.CheckConstraint('char_length(description) <= 10000', name=op.f('ck_todos_description_length')),
     sa.CheckConstraint('char_length(title) BETWEEN 1 AND 200', name=op.f('ck_todos_title_length')),
     sa.CheckConstraint('completed = (completed_at IS NOT NULL)', name=op.f('ck_todos_completed_at_follows')),

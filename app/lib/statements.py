@@ -1,0 +1,180 @@
+"""The SQL of owned tables: built once, and bound to the user in one place."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
+
+from msgspec import Struct
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Integer,
+    Select,
+    Table,
+    Text,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from app.lib.body import Body
+from app.lib.query import Sort
+
+MAX_STATEMENTS = 512  # of each kind and table; clients choose the filters and sorts, so it needs a bound
+
+
+class Transition(NamedTuple):
+    """A change of state computed from the row itself, in one atomic UPDATE; where `unless` holds, nothing to do."""
+
+    values: Mapping[str, ColumnElement[Any]]
+    unless: ColumnElement[bool] | None = None
+
+
+class Declaration(Protocol):
+    """What a service says of its table."""
+
+    model: type[Any]
+    read: type[Struct]
+    filters: Mapping[str, ColumnElement[bool]]
+    sorts: Mapping[str, ColumnElement[Any]]
+    transitions: Mapping[str, Transition]
+
+    def derive(self, changes: Mapping[str, ColumnElement[Any]], table: Table | None) -> dict[str, ColumnElement[Any]]:
+        """Give the columns that follow from changed ones; `table` is the old row, None for a new one."""
+
+
+class Statements:
+    """The SQL of one owned table. Each statement is built once, and bound to the user in `_own`."""
+
+    def __init__(self, service: Declaration) -> None:
+        self._service = service
+        self._table: Table = service.model.__table__
+        columns = self._table.c
+        self._columns = [columns[name] for name in service.read.__struct_fields__]
+        self._own = columns.user_id == bindparam("owner", type_=Text)
+        self._row = and_(self._own, columns.id == bindparam("key"))
+        self.get = select(*self._columns).where(self._row)
+        self.insert = lru_cache(MAX_STATEMENTS)(self._insert)
+        self.update = lru_cache(MAX_STATEMENTS)(self._update)
+        self.transition = lru_cache(MAX_STATEMENTS)(self._transition)
+        self.delete = lru_cache(MAX_STATEMENTS)(self._delete)
+        self.page = lru_cache(MAX_STATEMENTS)(self._page)
+        self.page_after = lru_cache(MAX_STATEMENTS)(self._page_after)
+        self.count = lru_cache(MAX_STATEMENTS)(self._count)
+
+    def _insert(self, body: type[Body]) -> Executable:
+        changes = self._changes(body.__struct_fields__)
+        values = changes | self._service.derive(changes, None)
+        identity = {"user_id": bindparam("owner", type_=Text), "id": bindparam("key", type_=Uuid)}
+        return insert(self._table).values(identity | values).returning(*self._columns)
+
+    def _update(self, fields: tuple[str, ...], conditional: bool) -> Executable:
+        changes = self._changes(fields)
+        return self._touch(changes | self._service.derive(changes, self._table), conditional, None)
+
+    def _transition(self, name: str, conditional: bool) -> Executable:
+        values, unless = self._service.transitions[name]
+        return self._touch(values, conditional, unless)
+
+    def _touch(self, values: Mapping[str, Any], conditional: bool, unless: ColumnElement[bool] | None) -> Executable:
+        columns = self._table.c
+        # now() is when the transaction began; one that waited for the row may have begun before the last write.
+        now = func.greatest(func.now(), columns.updated_at)
+        written = {"updated_at": now, "version": columns.version + 1, **values}
+        if unless is not None:
+            # Written as it was, rather than passed over and read again: that would show what came in between.
+            written = {name: case((unless, columns[name]), else_=value) for name, value in written.items()}
+        where = [self._row, *self._expected(conditional)]
+        return update(self._table).where(*where).values(written).returning(*self._columns)
+
+    def _delete(self, conditional: bool) -> Executable:
+        return delete(self._table).where(self._row, *self._expected(conditional)).returning(self._table.c.id)
+
+    def _expected(self, conditional: bool) -> list[ColumnElement[bool]]:
+        versions = bindparam("versions", type_=ARRAY(Integer))
+        return [self._table.c.version == any_(versions)] if conditional else []
+
+    def place_types(self, sort: Sort) -> list[type[Any]]:
+        """Give the Python types of the values that say where a row stands in a sorted list."""
+        return [key.type.python_type for key, _ in self._keys(sort)]
+
+    def _page(self, filters: tuple[str, ...], sort: Sort) -> Executable:
+        total = self._count(filters).scalar_subquery()
+        return self._sorted(sort, total).where(self._matching(filters)).offset(bindparam("page_offset", type_=Integer))
+
+    def _page_after(self, filters: tuple[str, ...], sort: Sort, nulls: tuple[bool, ...]) -> Executable:
+        return self._sorted(sort).where(self._matching(filters), _after(self._keys(sort), nulls))
+
+    def _sorted(self, sort: Sort, *columns: Any) -> Select[Any]:
+        """Select rows, each with its place in the list."""
+        keys = self._keys(sort)
+        statement = select(*self._columns, *(key.label(None) for key, _ in keys), *columns)
+        statement = statement.order_by(*(_ordered(key, descending) for key, descending in keys))
+        return statement.limit(bindparam("page_limit", type_=Integer))
+
+    def _count(self, filters: tuple[str, ...]) -> Any:
+        return select(func.count()).select_from(self._table).where(self._matching(filters))
+
+    def _matching(self, filters: tuple[str, ...]) -> ColumnElement[bool]:
+        return and_(self._own, *(self._service.filters[name] for name in filters))
+
+    def _keys(self, sort: Sort) -> list[tuple[ColumnElement[Any], bool]]:
+        """Give the sort keys, each with "is descending"; the id breaks ties, in the direction of the last."""
+        keys = [(self._service.sorts[name], descending) for name, descending in sort]
+        return [*keys, (self._table.c.id, sort[-1][1])]
+
+    def _changes(self, fields: tuple[str, ...]) -> dict[str, ColumnElement[Any]]:
+        columns = self._table.c
+        return {name: bindparam(new_value_of(name), type_=columns[name].type) for name in fields}
+
+
+def _ordered(key: ColumnElement[Any], descending: bool) -> ColumnElement[Any]:
+    """Nulls come last in both directions; where there are none it is not said, for then an index can serve."""
+    if not descending:
+        return key.asc()
+    return key.desc().nulls_last() if _is_nullable(key) else key.desc()
+
+
+def _is_nullable(key: ColumnElement[Any]) -> bool:
+    return getattr(key, "nullable", True)
+
+
+def _after(keys: list[tuple[ColumnElement[Any], bool]], nulls: tuple[bool, ...]) -> ColumnElement[bool]:
+    """Hold for the rows that come after a place, some of whose values may be null."""
+    values = [bindparam(place_of(number), type_=key.type) for number, (key, _) in enumerate(keys)]
+    if len({descending for _, descending in keys}) == 1 and not any(_is_nullable(key) for key, _ in keys):
+        row, place = tuple_(*(key for key, _ in keys)), tuple_(*values)  # an index serves it from the right place on
+        return row < place if keys[0][1] else row > place
+    chain: list[ColumnElement[bool]] = []
+    same: list[ColumnElement[bool]] = []
+    for (key, descending), value, is_null in zip(keys, values, nulls, strict=True):
+        if not is_null:
+            beyond = key < value if descending else key > value
+            chain.append(and_(*same, or_(beyond, key.is_(None)) if _is_nullable(key) else beyond))
+        same.append(key.is_(None) if is_null else key == value)
+    return or_(*chain)
+
+
+def place_of(number: int) -> str:
+    """Name the bind parameter of the value of a sort key at a cursor."""
+    return f"place_{number}"
+
+
+def value_of(name: str) -> str:
+    """Name the bind parameter of a filter's value."""
+    return f"filter_{name}"
+
+
+def new_value_of(name: str) -> str:
+    """Name the bind parameter of a column's new value; SQLAlchemy claims the column's own name for itself."""
+    return f"new_{name}"

@@ -71,7 +71,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
 def _behind_the_wall(router: ASGIApp, settings: Settings) -> ASGIApp:
     """Put around the router what must see a request before it: from the inside to the outside."""
     verifier = TokenVerifier(_key_ring(settings), settings)
-    handler: ASGIApp = AuthenticationWall(router, verifier, settings.open_paths)
+    handler: ASGIApp = AuthenticationWall(router, verifier, settings)
     handler = Cors(handler, settings.cors_origins)
     if settings.allowed_hosts:
         handler = AllowedHosts(handler, settings.allowed_hosts)

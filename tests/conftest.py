@@ -26,6 +26,7 @@ from tests.support import SECRET, Client, admin_url, database_url, running, toke
 for name in (*Settings.model_fields, "env_file"):
     os.environ.pop(name.upper(), None)
 os.environ["ENV_FILE"] = ""  # a developer's .env is none of the tests' business
+os.environ["RATE_LIMIT_PER_MINUTE"] = os.environ["AUTH_FAILURES_PER_MINUTE"] = "0"  # but where they are the subject
 
 
 @pytest.fixture(scope="session")

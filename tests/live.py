@@ -31,7 +31,8 @@ def environment(**settings: object) -> dict[str, str]:
     """Give the whole environment of a command: these settings, and none of the machine's or of a `.env`."""
     kept = {name: value for name, value in os.environ.items() if name in _INHERITED or name.startswith("COVERAGE_")}
     given = {name.upper(): str(value) for name, value in settings.items()}
-    return kept | {"ENV_FILE": ""} | given
+    unlimited = {"RATE_LIMIT_PER_MINUTE": "0", "AUTH_FAILURES_PER_MINUTE": "0"}
+    return kept | {"ENV_FILE": ""} | unlimited | given
 
 
 def manage(env: dict[str, str], *arguments: str, directory: Path = PROJECT) -> subprocess.CompletedProcess[str]:

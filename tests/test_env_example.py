@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from app.lib.settings import PROJECT, Settings
 
 LINE = re.compile(r"^# ([A-Z_]+)=(.*)$", re.MULTILINE)
@@ -12,8 +14,10 @@ def test_names_every_setting_and_no_other() -> None:
     assert {name.lower() for name, _ in LINE.findall(EXAMPLE)} == Settings.model_fields.keys()
 
 
-def test_shows_true_defaults() -> None:
-    unset = {"DATABASE_URL", "DATA_DIR", "CORS_ORIGINS", "ALLOWED_HOSTS"}
+def test_shows_true_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    unset = {"DATABASE_URL", "DATA_DIR", "CORS_ORIGINS", "ALLOWED_HOSTS", "TRUSTED_PROXIES"}
     shown = {
         name.lower(): value
         for name, value in LINE.findall(EXAMPLE)

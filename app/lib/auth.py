@@ -13,8 +13,10 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
 from app.lib.body import UNTYPABLE
+from app.lib.client_address import ClientAddress
 from app.lib.errors import ApiError, Forbidden, InvalidToken, MissingToken
 from app.lib.keys import Key, KeySource
+from app.lib.rate_limit import RateLimit
 from app.lib.reply import problem_reply
 from app.lib.settings import Settings
 
@@ -145,10 +147,13 @@ class AuthenticationWall:
     Unknown paths are closed too. `open_paths` are the exact paths that a deployment opened.
     """
 
-    def __init__(self, app: ASGIApp, verifier: TokenVerifier, open_paths: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, verifier: TokenVerifier, settings: Settings) -> None:
         self._app = app
         self._verifier = verifier
-        self._open_paths = frozenset(open_paths)
+        self._open_paths = frozenset(settings.open_paths)
+        self._address = ClientAddress(settings.trusted_proxies)
+        self._failures = RateLimit("authentication", settings.auth_failures_per_minute)
+        self._requests = RateLimit("user", settings.rate_limit_per_minute)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through to the router with its user."""
@@ -161,13 +166,22 @@ class AuthenticationWall:
         await app(scope, receive, send)
 
     async def _authorize(self, scope: Scope) -> None:
-        scope["user"] = identity = await self._verifier.verify(bearer_token(scope["headers"]))
+        scope["user"] = identity = await self._identify(scope)
+        scope["state"]["headers"] = self._requests.take(identity.id)
         user_id = user_in(scope["path"])
         if user_id is not None:
             if not owns(identity, user_id):
                 raise Forbidden
             admission: Admission = scope["litestar_app"].state.users
             await admission.admit(identity)
+
+    async def _identify(self, scope: Scope) -> Identity:
+        """Only failures count against an address: behind the same one there may be honest users."""
+        try:
+            return await self._verifier.verify(bearer_token(scope["headers"]))
+        except (MissingToken, InvalidToken):
+            self._failures.take(self._address.of(scope))
+            raise
 
 
 def bearer_token(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -12,7 +12,12 @@ _PREFLIGHT = [
     (b"access-control-allow-headers", b"Authorization, Content-Type, If-Match, If-None-Match, X-Request-ID"),
     (b"access-control-max-age", b"600"),
 ]
-_ANSWER = [(b"access-control-expose-headers", b"Allow, ETag, Link, Location, Retry-After, X-Request-ID")]
+_ANSWER = [
+    (
+        b"access-control-expose-headers",
+        b"Allow, ETag, Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID",
+    )
+]
 
 
 class Cors:

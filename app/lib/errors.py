@@ -133,6 +133,16 @@ class Invalid(ApiError):
         super().__init__(errors=self.errors)
 
 
+class TooManyRequests(ApiError):
+    """A limit is reached; `Retry-After` says, in seconds, when one more will do."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    detail = "Too many requests, try again later"
+
+    def __init__(self, retry_after: int, headers: dict[str, str]) -> None:
+        super().__init__(headers={"Retry-After": str(retry_after), **headers})
+
+
 class Unavailable(ApiError):
     """The database cannot be reached; the same request may succeed soon."""
 

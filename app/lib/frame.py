@@ -50,7 +50,8 @@ class Frame:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = message["headers"]
-                message["headers"] = [*map(_amend, headers), *fixed, *_policy(headers)]
+                told = request["state"].get("headers", ())  # by what is inside
+                message["headers"] = [*map(_amend, headers), *told, *fixed, *_policy(headers)]
             elif method == "HEAD":
                 message["body"] = b""
             await send(message)

@@ -6,6 +6,7 @@ import secrets
 import tempfile
 from contextlib import suppress
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -91,6 +92,9 @@ class Settings(BaseSettings):
     cors_origins: CommaSeparated = []
     allowed_hosts: CommaSeparated = []
     open_paths: CommaSeparated = []
+    trusted_proxies: CommaSeparated = []
+    rate_limit_per_minute: int = Field(default=600, ge=0, le=1_000_000)
+    auth_failures_per_minute: int = Field(default=60, ge=0, le=1_000_000)
     body_limit: int = Field(default=1024 * 1024, ge=1024, le=1024**3)
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -177,6 +181,16 @@ class Settings(BaseSettings):
         for origin in value:
             if origin != "*" and not _ORIGIN.fullmatch(origin):
                 raise ValueError("has an entry that is not an origin like https://app.example.com, without a path")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: list[str]) -> list[str]:
+        try:
+            for network in value:
+                ip_network(network, strict=False)
+        except ValueError:
+            raise ValueError("has an entry that is no address or network like 10.0.0.0/8") from None
         return value
 
     @field_validator("open_paths")

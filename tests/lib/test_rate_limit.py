@@ -1,0 +1,156 @@
+"""Limits on requests and on failed authentications, in fixed memory."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+from litestar import Litestar
+
+from app.lib import rate_limit
+from app.lib.client_address import ClientAddress
+from app.lib.errors import TooManyRequests
+from app.lib.rate_limit import RateLimit
+from app.lib.settings import Settings
+from app.main import create_app
+from tests.support import assert_problem, running, token_for
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class TestRateLimit:
+    @pytest.mark.parametrize("limit", [1, 2, 3, 7, 60, 600, 1_000_000])
+    def test_lets_exactly_the_limit_through_at_once(self, limit: int) -> None:
+        limiter = RateLimit("user", limit, Clock())
+        for _ in range(min(limit, 1000)):
+            limiter.take("alice")
+        if limit <= 1000:
+            with pytest.raises(TooManyRequests) as refused:
+                limiter.take("alice")
+            assert 1 <= int(refused.value.headers["Retry-After"]) <= 60
+        limiter.take("bob")
+
+    def test_one_more_after_as_long_as_it_says(self) -> None:
+        clock = Clock()
+        limiter = RateLimit("user", 6, clock)
+        for _ in range(6):
+            limiter.take("alice")
+        for _ in range(20):
+            with pytest.raises(TooManyRequests) as refused:
+                limiter.take("alice")
+            clock.now += int(refused.value.headers["Retry-After"])
+            limiter.take("alice")
+
+    def test_refused_ones_do_not_count(self) -> None:
+        clock = Clock()
+        limiter = RateLimit("user", 2, clock)
+        limiter.take("alice")
+        limiter.take("alice")
+        for _ in range(1000):
+            with pytest.raises(TooManyRequests):
+                limiter.take("alice")
+        clock.now += 60
+        assert dict(limiter.take("alice"))[b"ratelimit"] == b'"user";r=1;t=30'
+
+    def test_zero_switches_off(self) -> None:
+        limiter = RateLimit("user", 0)
+        assert [limiter.take("alice") for _ in range(1000)] == [[]] * 1000
+
+    def test_memory_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(rate_limit, "MAX_KEYS", 10)
+        limiter = RateLimit("address", 5, Clock())
+        for number in range(1000):
+            limiter.take(str(number))
+        assert len(limiter._full_at) == 10
+
+    def test_a_busy_key_is_not_the_one_forgotten(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(rate_limit, "MAX_KEYS", 10)
+        limiter = RateLimit("address", 5, Clock())
+        for number in range(5):
+            limiter.take("attacker")
+            limiter.take(f"a{number}")
+        for number in range(8):
+            limiter.take(f"b{number}")
+            with pytest.raises(TooManyRequests):
+                limiter.take("attacker")
+
+
+class TestClientAddress:
+    @pytest.mark.parametrize(
+        ("peer", "forwarded", "expected"),
+        [
+            ("203.0.113.9", [], "203.0.113.9"),
+            ("203.0.113.9", [b"198.51.100.1"], "203.0.113.9"),
+            ("10.0.0.1", [b"198.51.100.1"], "198.51.100.1"),
+            ("10.0.0.1", [b"6.6.6.6, 198.51.100.1"], "198.51.100.1"),
+            ("10.0.0.1", [b"6.6.6.6, 198.51.100.1, 10.0.0.2"], "198.51.100.1"),
+            ("10.0.0.1", [b"6.6.6.6", b"198.51.100.1"], "198.51.100.1"),
+            ("10.0.0.1", [b"nonsense"], "10.0.0.1"),
+            ("10.0.0.1", [b"198.51.100.1, nonsense"], "10.0.0.1"),
+            ("10.0.0.1", [b""], "10.0.0.1"),
+            ("10.0.0.1", [b"2001:0db8::0001"], "2001:db8::1"),
+            (None, [b"198.51.100.1"], "unknown"),
+        ],
+    )
+    def test_believes_only_trusted_proxies(self, peer: str | None, forwarded: list[bytes], expected: str) -> None:
+        headers = [(b"x-forwarded-for", value) for value in forwarded]
+        scope: Any = {"client": (peer, 1) if peer else None, "headers": headers}
+        assert ClientAddress(["10.0.0.0/8"]).of(scope) == expected
+
+
+@pytest.fixture
+async def limited(settings: Settings) -> AsyncIterator[Callable[..., httpx.AsyncClient]]:
+    """Give a function that makes a client at an address, of an application with low limits."""
+    low = {"rate_limit_per_minute": 5, "auth_failures_per_minute": 3, "trusted_proxies": ["10.0.0.1"]}
+    async with running(create_app(settings.model_copy(update=low))) as app:
+        yield lambda address="10.0.0.1": _client(app, address)
+
+
+def _client(app: Litestar, address: str) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 1))
+    return httpx.AsyncClient(transport=transport, base_url="http://testserver")
+
+
+class TestOverHttp:
+    async def test_a_user_is_limited_and_nobody_else(self, limited: Callable[..., httpx.AsyncClient]) -> None:
+        client = limited()
+        alice, bob = ({"Authorization": f"Bearer {token_for(name)}"} for name in ("limited-alice", "limited-bob"))
+        for left in range(4, -1, -1):
+            answer = await client.get("/api/limited-alice/todos", headers=alice)
+            assert answer.status_code == 200
+            assert answer.headers["ratelimit-policy"] == '"user";q=5;w=60'
+            assert answer.headers["ratelimit"].startswith(f'"user";r={left};t=')
+        refused = await client.get("/api/limited-alice/todos", headers=alice)
+        assert_problem(refused, 429, "Too many requests, try again later")
+        assert int(refused.headers["retry-after"]) >= 1
+        assert (await client.get("/api/limited-bob/todos", headers=bob)).status_code == 200
+
+    async def test_failures_are_limited_by_address(self, limited: Callable[..., httpx.AsyncClient]) -> None:
+        client = limited()
+        bad = {"Authorization": "Bearer nonsense"}
+        attacker, honest = {"X-Forwarded-For": "203.0.113.9"}, {"X-Forwarded-For": "203.0.113.10"}
+        for headers in (bad, {}, bad):
+            assert (await client.get("/api/x/todos", headers=headers | attacker)).status_code == 401
+        assert_problem(await client.get("/api/x/todos", headers=bad | attacker), 429)
+        assert (await client.get("/api/x/todos", headers=bad | honest)).status_code == 401
+
+    async def test_good_tokens_pass_where_others_fail(self, limited: Callable[..., httpx.AsyncClient]) -> None:
+        client = limited("203.0.113.77")
+        for _ in range(10):
+            await client.get("/", headers={"Authorization": "Bearer nonsense"})
+        good = {"Authorization": f"Bearer {token_for('limited-carol')}"}
+        assert (await client.get("/api/limited-carol/todos", headers=good)).status_code == 200
+
+    async def test_a_forged_address_does_not_help(self, limited: Callable[..., httpx.AsyncClient]) -> None:
+        client = limited("203.0.113.78")
+        answers = [
+            (await client.get("/", headers={"X-Forwarded-For": f"198.51.100.{number}"})).status_code
+            for number in range(5)
+        ]
+        assert answers == [401, 401, 401, 429, 429]

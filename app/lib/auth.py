@@ -20,7 +20,7 @@ from app.lib.rate_limit import RateLimit
 from app.lib.reply import problem_reply
 from app.lib.settings import Settings
 
-MAX_TOKEN_BYTES = 8192
+MAX_TOKEN_BYTES = 12 * 1024  # Better Auth puts the whole user row in, unless told otherwise
 MAX_CACHED_TOKENS = 10_000
 MAX_CACHED_SECONDS = 300.0  # a withdrawn key serves no longer than this after it is known to be withdrawn
 USERLESS = frozenset({"health", "schema"})  # what follows /api/ in the paths that name no user

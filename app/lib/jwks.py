@@ -18,7 +18,8 @@ from app.lib.keys import Key
 from app.lib.log import where
 
 FETCH_SECONDS = 5.0
-MIN_INTERVAL_SECONDS = 10.0  # between fetches: a client that makes up key ids cannot force more
+MIN_INTERVAL_SECONDS = 5.0  # between fetches: a client that makes up key ids cannot force more
+FIRST_INTERVAL_SECONDS = 1.0  # while there are no keys yet
 DEFAULT_FRESH_SECONDS, MIN_FRESH_SECONDS, MAX_FRESH_SECONDS = 300.0, 60.0, 3600.0
 MAX_DOCUMENT_BYTES = 256 * 1024
 MAX_TRIED = 20  # for a token that names no key; the newest, which Better Auth publishes last
@@ -80,7 +81,8 @@ class PublishedKeys:
 
     def _start(self) -> asyncio.Task[None] | None:
         if self._fetch is None and self._clock() >= self._next_fetch:
-            self._next_fetch = self._clock() + MIN_INTERVAL_SECONDS
+            interval = FIRST_INTERVAL_SECONDS if self._keys is None else MIN_INTERVAL_SECONDS
+            self._next_fetch = self._clock() + interval
             self._fetch = asyncio.create_task(self._run())
         return self._fetch
 
@@ -90,26 +92,23 @@ class PublishedKeys:
             self._keys = parse_key_set(document)
             self._fresh_until = self._clock() + fresh_seconds
         except (httpx.HTTPError, OSError, ValueError) as error:
-            _log.warning("key set not usable", **where(error))
+            _log.warning("key set not usable", reason=str(error)[:200], **where(error))
         finally:
             self._fetch = None
 
 
 def parse_key_set(document: bytes) -> dict[str | None, list[Key]]:
-    """Take the usable public keys of a JWK set; others are left out.
-
-    Raises `ValueError` where it is no key set, or has not one usable key.
-    """
+    """Take the usable public keys of a JWK set; others are left out. Raises `ValueError` where it is no key set."""
     try:
         members = msgspec.json.decode(document, type=dict[str, Any])["keys"]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError) as error:
         raise ValueError("not a JWK set") from error
+    if not isinstance(members, list):
+        raise ValueError("not a JWK set")  # noqa: TRY004 - a value from outside
     keys: dict[str | None, list[Key]] = {}
-    for member in members if isinstance(members, list) else ():
+    for member in members:
         if isinstance(member, dict) and (key := _public_key(member)):
             keys.setdefault(member.get("kid"), []).append(key)
-    if not keys:
-        raise ValueError("no usable key in the JWK set")
     return keys
 
 

@@ -140,13 +140,10 @@ class TestKeySet:
         ],
     )
     def test_unusable_keys_are_left_out(self, member: Any) -> None:
-        with pytest.raises(ValueError, match="no usable key"):
-            parse_key_set(key_set(member))
+        assert parse_key_set(key_set(member)) == {}
         assert list(parse_key_set(key_set(member, published("EdDSA", "good")))) == ["good"]
 
-    @pytest.mark.parametrize(
-        "document", [b"", b"{", b"[]", b"{}", b'{"keys": {}}', b'{"keys": []}', b"\xff", b"[" * 10**5]
-    )
+    @pytest.mark.parametrize("document", [b"", b"{", b"[]", b"{}", b'{"keys": {}}', b"\xff", b"[" * 10**5])
     def test_what_is_no_key_set_is_refused(self, document: bytes) -> None:
         with pytest.raises(ValueError, match="JWK set"):
             parse_key_set(document)
@@ -204,6 +201,17 @@ class TestFetching:
         server.document = key_set(published("EdDSA"))
         server.now += jwks.MIN_INTERVAL_SECONDS
         assert await verifier.verify(signed("EdDSA"))
+
+    async def test_withdrawn_keys_are_given_up(self) -> None:
+        server = Server(key_set(published("EdDSA")))
+        verifier = server.verifier()
+        await verifier.verify(signed("EdDSA"))
+        server.document = key_set()
+        server.now += 3600
+        await verifier.verify(signed("EdDSA", step=1))
+        await asyncio.sleep(0.01)
+        with pytest.raises(InvalidToken):
+            await verifier.verify(signed("EdDSA", step=2))
 
     async def test_a_secret_s_token_fetches_nothing(self) -> None:
         server = Server(OSError("away"))

@@ -256,7 +256,8 @@ async def rotating_server(installed: Path, new_database: Callable[[], Any]) -> A
 @pytest.fixture
 def no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let keys be fetched again at once, where an application waits for some seconds."""
-    monkeypatch.setattr(jwks, "MIN_INTERVAL_SECONDS", 0.0)
+    for name in ("FIRST_INTERVAL_SECONDS", "MIN_INTERVAL_SECONDS"):
+        monkeypatch.setattr(jwks, name, 0.0)
 
 
 by_algorithm = pytest.mark.parametrize("server", PUBLISHED, indirect=True)
@@ -496,7 +497,8 @@ async def test_another_algorithm_comes_with_the_next_key(
 ) -> None:
     own_server.start()
     person = await sign_up(http, own_server)
-    monkeypatch.setattr(jwks, "MIN_INTERVAL_SECONDS", 0.0)
+    for name in ("FIRST_INTERVAL_SECONDS", "MIN_INTERVAL_SECONDS"):
+        monkeypatch.setattr(jwks, name, 0.0)
     async with api(own_server) as client:
         used = []
         for _ in range(2):
@@ -528,7 +530,7 @@ async def test_known_keys_serve_while_better_auth_is_away(
     own_server.start()
     person = await sign_up(http, own_server)
     tokens = await person.tokens(4)
-    for name in ("DEFAULT_FRESH_SECONDS", "MIN_FRESH_SECONDS", "MIN_INTERVAL_SECONDS"):
+    for name in ("DEFAULT_FRESH_SECONDS", "MIN_FRESH_SECONDS", "FIRST_INTERVAL_SECONDS", "MIN_INTERVAL_SECONDS"):
         monkeypatch.setattr(jwks, name, 0.0)  # the keys are stale at once, and fetched again with each new token
     failures: list[BaseException] = []
     monkeypatch.setattr(jwks, "where", lambda error: failures.append(error) or {})  # called to log a failed fetch

@@ -16,7 +16,7 @@ from structlog.testing import LogCapture
 
 from app.domain.todos.services import TodoService
 from app.lib import frame, http
-from app.lib.errors import ApiError, problem_body
+from app.lib.errors import ApiError, TooManyRequests, problem_body
 from app.lib.routes import operations
 from app.lib.settings import Settings
 from app.main import create_app
@@ -388,4 +388,5 @@ class TestProblem:
         for kind in kinds:
             assert kind.status >= 400
             assert kind.detail != ApiError.detail
-            assert b"request_id" in problem_body(kind(), instance="/", request_id="x")
+            error = kind(1, {}) if kind is TooManyRequests else kind()
+            assert b"request_id" in problem_body(error, instance="/", request_id="x")

@@ -8,8 +8,6 @@ from click import Group
 from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins import CLIPlugin
 from litestar.types import ASGIApp
 
@@ -27,6 +25,7 @@ from app.lib.hosts import AllowedHosts
 from app.lib.http import ApiRequest, ApiResponse, before_handler, criteria_of, handle_error
 from app.lib.jwks import PublishedKeys, from_file, from_url
 from app.lib.keys import KeyRing, KeySource, SharedSecrets
+from app.lib.openapi import openapi_config
 from app.lib.process import end_with_parent
 from app.lib.routes import unowned
 from app.lib.settings import Settings
@@ -58,7 +57,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
         request_max_body_size=settings.body_limit,
         lifespan=[_with_database],
         state=State({"settings": settings, "cursor_seal": CursorSeal(settings.cursor_key)}),
-        openapi_config=OpenAPIConfig("Todo API", version="1", path="/api/schema", render_plugins=[JsonRenderPlugin()]),
+        openapi_config=openapi_config(),
         plugins=[Commands()],
         logging_config=None,
     )

@@ -76,6 +76,11 @@ def main_statements(user_id: str, todo_id: UUID) -> Iterator[Statement]:
     yield Statement("get one", build.get, key)
     yield Statement("page of 20 with total", build.page((), NEWEST_FIRST), page)
     yield Statement("page 41 of 50", build.page((), NEWEST_FIRST), page | {"page_offset": 800})
+    yield Statement(
+        "the page after a cursor",
+        build.page_after((), NEWEST_FIRST, (False, False)),
+        {"owner": user_id, "page_limit": 21, "place_0": soon - timedelta(days=300), "place_1": todo_id},
+    )
     yield Statement("open ones", build.page(("completed",), NEWEST_FIRST), page | {"filter_completed": False})
     yield Statement("with a tag", build.page(("tag",), NEWEST_FIRST), page | {"filter_tag": ["urgent"]})
     yield Statement(

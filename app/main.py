@@ -14,6 +14,7 @@ from litestar.types import ASGIApp
 from app import domain
 from app.db import commands
 from app.db.config import open_database
+from app.db.idempotency import DatabaseAnswers
 from app.db.seeding import seed_command
 from app.domain.users.services import UserDirectory
 from app.lib import log
@@ -23,6 +24,7 @@ from app.lib.cursor import CursorSeal
 from app.lib.frame import Frame
 from app.lib.hosts import AllowedHosts
 from app.lib.http import ApiRequest, ApiResponse, before_handler, criteria_of, handle_error
+from app.lib.idempotency import Idempotency
 from app.lib.jwks import PublishedKeys, from_file, from_url
 from app.lib.keys import KeyRing, KeySource, SharedSecrets
 from app.lib.openapi import openapi_config
@@ -70,7 +72,8 @@ def create_app(settings: Settings | None = None) -> Litestar:
 def _behind_the_wall(router: ASGIApp, settings: Settings) -> ASGIApp:
     """Put around the router what must see a request before it: from the inside to the outside."""
     verifier = TokenVerifier(_key_ring(settings), settings)
-    handler: ASGIApp = AuthenticationWall(router, verifier, settings)
+    handler: ASGIApp = Idempotency(router, DatabaseAnswers(), settings.body_limit)
+    handler = AuthenticationWall(handler, verifier, settings)
     handler = Cors(handler, settings.cors_origins)
     if settings.allowed_hosts:
         handler = AllowedHosts(handler, settings.allowed_hosts)

@@ -9,13 +9,16 @@ from app.lib.reply import Reply
 
 _PREFLIGHT = [
     (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE"),
-    (b"access-control-allow-headers", b"Authorization, Content-Type, If-Match, If-None-Match, X-Request-ID"),
+    (
+        b"access-control-allow-headers",
+        b"Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-ID",
+    ),
     (b"access-control-max-age", b"600"),
 ]
 _ANSWER = [
     (
         b"access-control-expose-headers",
-        b"Allow, ETag, Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID",
+        b"Allow, ETag, Idempotency-Replayed, Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID",
     )
 ]
 

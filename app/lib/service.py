@@ -18,6 +18,7 @@ from app.lib.cursor import CursorSeal
 from app.lib.database_errors import Violations
 from app.lib.errors import FieldError, Invalid, NotFound, PreconditionFailed
 from app.lib.http import ApiRequest
+from app.lib.idempotency import session_of
 from app.lib.query import Page, PageQuery, Sort, parse_sort
 from app.lib.session import Rows, Session
 from app.lib.statements import Statements, Transition, new_value_of, place_of, value_of
@@ -67,7 +68,8 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
             state = request.app.state
             lines = request.headers.getall("if-match", [])
             if_match = ",".join(lines) if lines else None
-            return cls(state.database.session(), request.user.id, state.cursor_seal, if_match)
+            session = session_of(request.scope, state.database.session)
+            return cls(session, request.user.id, state.cursor_seal, if_match)
 
         return Provide(service, sync_to_thread=False)
 

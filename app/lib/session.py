@@ -1,8 +1,8 @@
 """The way to the database: one round trip for a read, one transaction at most for a request."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from sqlalchemy import Executable
@@ -49,7 +49,8 @@ class Session(AsyncSession):
         may_repeat: Callable[[BaseException], bool],
     ) -> Rows:
         if self.in_transaction():
-            return _rows(await self.execute(statement, parameters))
+            with _translated(violations):
+                return _rows(await (await self.connection()).execute(statement, parameters))
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 async with asyncio.timeout(self._deadline):
@@ -68,13 +69,19 @@ class Session(AsyncSession):
         if self.in_transaction():
             yield
             return
-        try:
+        with _translated(violations):
             async with asyncio.timeout(self._deadline), self.begin():
                 yield
-        except Exception as error:
-            if answer := translate(error, violations):
-                raise answer from error
-            raise
+
+
+@contextmanager
+def _translated(violations: Violations) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if answer := translate(error, violations):
+            raise answer from error
+        raise
 
 
 def _run_alone(enter: Callable[[], Any], statement: Executable, parameters: Parameters) -> Rows:

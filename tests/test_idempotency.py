@@ -1,0 +1,155 @@
+"""`Idempotency-Key`: a POST that is sent again is not done again."""
+
+import asyncio
+import secrets
+from collections import Counter
+from typing import Any
+
+import pytest
+from litestar import Litestar
+from sqlalchemy import text
+
+from app.db.idempotency import purge_answers
+from tests.support import Client, assert_problem, mistakes
+
+
+def keyed(key: str | None = None) -> dict[str, str]:
+    return {"Idempotency-Key": key or secrets.token_hex(8)}
+
+
+async def count(client: Client) -> int:
+    return (await client.get(client.todos())).json()["total"]
+
+
+class TestReplay:
+    async def test_a_repeated_create_gives_the_first_answer(self, alice: Client) -> None:
+        headers = keyed()
+        first = await alice.post(alice.todos(), json={"title": "once"}, headers=headers)
+        again = await alice.post(alice.todos(), json={"title": "once"}, headers=headers)
+        assert (first.status_code, again.status_code) == (201, 201)
+        assert first.content == again.content
+        for name in ("location", "etag", "content-type"):
+            assert first.headers[name] == again.headers[name]
+        assert "idempotency-replayed" not in first.headers
+        assert again.headers["idempotency-replayed"] == "true"
+        assert first.headers["x-request-id"] != again.headers["x-request-id"]
+        assert await count(alice) == 1
+
+    async def test_a_repeated_toggle_flips_once(self, alice: Client) -> None:
+        path = alice.todos((await alice.create())["id"], "toggle-complete")
+        headers = keyed()
+        answers = [await alice.post(path, headers=headers) for _ in range(3)]
+        assert [answer.json()["version"] for answer in answers] == [2, 2, 2]
+        assert (await alice.post(path, headers=keyed())).json()["version"] == 3
+
+    async def test_without_a_key_each_is_done(self, alice: Client) -> None:
+        for _ in range(2):
+            await alice.create()
+        assert await count(alice) == 2
+
+    async def test_a_day_later_it_is_a_new_request(self, app: Litestar, alice: Client) -> None:
+        headers = keyed()
+        await alice.post(alice.todos(), json={"title": "once"}, headers=headers)
+        async with app.state.database.engine.begin() as connection:
+            age = text("UPDATE app.idempotency_keys SET created_at = now() - interval '25 h' WHERE user_id = :owner")
+            await connection.execute(age, {"owner": alice.user_id})
+        again = await alice.post(alice.todos(), json={"title": "once"}, headers=headers)
+        assert "idempotency-replayed" not in again.headers
+        third = await alice.post(alice.todos(), json={"title": "once"}, headers=headers)
+        assert third.content == again.content
+        assert await count(alice) == 2
+
+    async def test_purge_removes_what_no_longer_counts(self, app: Litestar, alice: Client, bob: Client) -> None:
+        for client in (alice, bob):
+            await client.post(client.todos(), json={"title": "once"}, headers=keyed())
+        async with app.state.database.engine.begin() as connection:
+            age = text("UPDATE app.idempotency_keys SET created_at = now() - interval '25 h' WHERE user_id = :owner")
+            await connection.execute(age, {"owner": alice.user_id})
+        assert await purge_answers(app.state.database.session()) >= 1
+        left = text("SELECT user_id FROM app.idempotency_keys WHERE user_id IN (:one, :other)")
+        async with app.state.database.engine.connect() as connection:
+            owners = await connection.scalars(left, {"one": alice.user_id, "other": bob.user_id})
+        assert owners.all() == [bob.user_id]
+
+
+class TestMisuse:
+    async def test_the_same_key_with_another_body_or_path_is_invalid(self, alice: Client) -> None:
+        headers = keyed()
+        todo = (await alice.post(alice.todos(), json={"title": "once"}, headers=headers)).json()
+        other: list[tuple[str, Any]] = [
+            (alice.todos(), {"title": "twice"}),
+            (alice.todos(todo["id"], "complete"), {"title": "once"}),
+        ]
+        for path, body in other:
+            assert "Idempotency-Key" in mistakes(await alice.post(path, json=body, headers=headers))
+        assert await count(alice) == 1
+
+    @pytest.mark.parametrize("key", ["", " ", "a b", "x" * 256, "\x7f", "é".encode()])
+    async def test_a_key_is_visible_ascii(self, alice: Client, key: str | bytes) -> None:
+        response = await alice.post(alice.todos(), json={"title": "x"}, headers={"Idempotency-Key": key})
+        assert "Idempotency-Key" in mistakes(response)
+        assert await count(alice) == 0
+
+    async def test_two_keys_are_none(self, alice: Client) -> None:
+        headers = [
+            ("Idempotency-Key", "a"),
+            ("Idempotency-Key", "b"),
+            ("Authorization", alice.headers["authorization"]),
+        ]
+        assert "Idempotency-Key" in mistakes(await alice.post(alice.todos(), json={"title": "x"}, headers=headers))
+
+    async def test_the_wall_stands_before_it(self, alice: Client, bob: Client) -> None:
+        headers = keyed()
+        await alice.post(alice.todos(), json={"title": "hers"}, headers=headers)
+        assert_problem(await bob.post(alice.todos(), json={"title": "hers"}, headers=headers), 403)
+        anonymous = {**headers, "Authorization": "Bearer nonsense"}
+        assert_problem(await alice.post(alice.todos(), json={"title": "hers"}, headers=anonymous), 401)
+
+
+class TestRefusals:
+    async def test_are_not_stored(self, alice: Client) -> None:
+        headers = keyed()
+        assert_problem(await alice.post(alice.todos(), json={"title": ""}, headers=headers), 422)
+        assert (await alice.post(alice.todos(), json={"title": "now"}, headers=headers)).status_code == 201
+
+    async def test_keep_their_status(self, alice: Client) -> None:
+        await alice.create()
+        big = b'{"title": "' + b"x" * 2**21 + b'"}'
+        json = {"Content-Type": "application/json"}
+        assert_problem(await alice.post(alice.todos(), content=big, headers=keyed() | json), 413)
+        assert_problem(await alice.post(alice.todos(), content=b"{", headers=keyed() | json), 400)
+        assert_problem(await alice.post(alice.todos(), content=b"{}", headers=keyed()), 415)
+        assert_problem(await alice.post(alice.path("nowhere"), headers=keyed()), 404)
+        double = {"title": "x", "due_date": "2026-01-01", "due_at": "2026-01-01T00:00:00Z"}
+        assert_problem(await alice.post(alice.todos(), json=double, headers=keyed()), 422)
+
+
+class TestConcurrency:
+    async def test_fifty_at_once_make_one_row(self, alice: Client) -> None:
+        headers = keyed()
+        body = {"title": "once"}
+        answers = await asyncio.gather(*(alice.post(alice.todos(), json=body, headers=headers) for _ in range(50)))
+        statuses = Counter(answer.status_code for answer in answers)
+        assert statuses.keys() <= {201, 409}
+        assert len({answer.content for answer in answers if answer.status_code == 201}) == 1
+        assert sum("idempotency-replayed" not in answer.headers for answer in answers if answer.status_code == 201) == 1
+        assert await count(alice) == 1
+
+    async def test_a_key_of_one_user_never_meets_another_s(self, alice: Client, bob: Client) -> None:
+        headers = keyed()
+        answers = await asyncio.gather(
+            *(client.post(client.todos(), json={"title": client.user_id}, headers=headers) for client in (alice, bob))
+        )
+        assert [answer.status_code for answer in answers] == [201, 201]
+        assert [answer.json()["user_id"] for answer in answers] == [alice.user_id, bob.user_id]
+        assert not any("idempotency-replayed" in answer.headers for answer in answers)
+
+    async def test_the_pool_is_free_again(self, app: Litestar, alice: Client) -> None:
+        await asyncio.gather(*(alice.post(alice.todos(), json={"title": "x"}, headers=keyed()) for _ in range(30)))
+        assert app.state.database.engine.pool.checkedout() == 0
+        assert await count(alice) == 30
+
+
+async def test_a_new_user_s_first_request_may_carry_a_key(client_of: Any) -> None:
+    client = client_of(f"first-{secrets.token_hex(8)}")
+    assert (await client.post(client.todos(), json={"title": "x"}, headers=keyed())).status_code == 201

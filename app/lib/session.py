@@ -29,6 +29,7 @@ class Session(AsyncSession):
         """`deadline`, in seconds, ends the wait for a database that is silent; one that is slow ends it itself."""
         super().__init__(bind=engine, expire_on_commit=False)
         self._deadline = deadline
+        self._violations: Violations = NONE  # of the transaction
         self._writer = engine.sync_engine
         self._reader = reader.sync_engine
 
@@ -49,7 +50,7 @@ class Session(AsyncSession):
         may_repeat: Callable[[BaseException], bool],
     ) -> Rows:
         if self.in_transaction():
-            with _translated(violations):
+            with _translated({**self._violations, **violations}):
                 return _rows(await (await self.connection()).execute(statement, parameters))
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
@@ -69,6 +70,7 @@ class Session(AsyncSession):
         if self.in_transaction():
             yield
             return
+        self._violations = violations
         with _translated(violations):
             async with asyncio.timeout(self._deadline), self.begin():
                 yield

@@ -1,23 +1,13 @@
 """Numbered findings about a configured application, as in Django's system checks."""
 
-from typing import Literal
-
 from litestar import Litestar
-from msgspec import Struct
 
 from app.db.config import Database
 from app.db.migrate import differences, pending_revisions
+from app.domain.system.findings import Finding
 from app.lib.auth import requires_owner
 from app.lib.errors import Unavailable
 from app.lib.routes import unowned
-
-
-class Finding(Struct, frozen=True):
-    """Something that is wrong (error) or may be (warning), with what to do."""
-
-    number: str
-    level: Literal["error", "warning"]
-    message: str
 
 
 async def run_checks(app: Litestar, database: Database) -> list[Finding]:

@@ -13,7 +13,9 @@ from litestar import Litestar
 
 from app.db.config import embedded_postgres, open_database
 from app.db.migrate import migrate, pending_revisions
-from app.domain.system.checks import Finding, run_checks
+from app.domain.system.checks import run_checks
+from app.domain.system.deployment import deployment_findings
+from app.domain.system.findings import Finding
 from app.domain.system.services import check_health
 from app.lib.cli import UserId, run_async, settings_of
 from app.lib.errors import OperatorError
@@ -131,14 +133,15 @@ def routes(app: Litestar) -> None:
 
 
 @click.command()
-def check(app: Litestar) -> None:
+@click.option("--deploy", is_flag=True, help="Check the settings for production too.")
+def check(app: Litestar, deploy: bool) -> None:
     """Check the routes, the models, the migrations and the database; exit 1 on an error."""
 
     async def work() -> list[Finding]:
         async with open_database(settings_of(app)) as database:
             return await run_checks(app, database)
 
-    findings = run_async(work())
+    findings = [*(deployment_findings(settings_of(app)) if deploy else ()), *run_async(work())]
     for finding in findings:
         click.echo(f"{finding.level}: {finding.number} {finding.message}", err=True)
     if any(finding.level == "error" for finding in findings):

@@ -49,8 +49,9 @@ def create_app(settings: Settings | None = None) -> Litestar:
     """Make the application; the settings come from the environment unless given."""
     settings = settings or Settings.load()
     log.configure(settings)
+    controllers = [*domain.CONTROLLERS, *(domain.DIALECTS if settings.tasks_dialect else ())]
     app = Litestar(
-        route_handlers=[Router("/api", route_handlers=domain.CONTROLLERS)],
+        route_handlers=[Router("/api", route_handlers=controllers)],
         dependencies={"criteria": Provide(criteria_of, sync_to_thread=False)},
         before_request=before_handler,
         request_class=ApiRequest,

@@ -4,10 +4,12 @@ from app.domain.system import commands as system
 from app.domain.system.controllers import HealthController
 from app.domain.todos.controllers import TodoController
 from app.domain.todos.seeding import TodoSeeder
+from app.domain.todos.tasks import TaskController
 from app.domain.users.commands import users
 from app.domain.users.seeding import IdentityFactory
 
 CONTROLLERS = (HealthController, TodoController)
+DIALECTS = (TaskController,)  # unless TASKS_DIALECT is off
 SEEDERS = (TodoSeeder(),)
 USER_FACTORY = IdentityFactory
 COMMANDS = (system.run, system.token, system.routes, system.check, system.health, users)

@@ -69,7 +69,10 @@ Instant = Annotated[datetime, in_utc, finite, Meta(tz=True)]
 
 
 class Body(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Base of what clients send: applies the rules in its annotations and refuses unknown fields."""
+    """Base of what clients send: applies the rules in its annotations and refuses unknown fields.
+
+    A subclass with `forbid_unknown_fields=False` passes them over.
+    """
 
     def __post_init__(self) -> None:
         for name, rule in _rules(type(self)):
@@ -93,6 +96,8 @@ def decode[T: Struct](body: bytes, kind: type[T]) -> T:
 
     Raises `BadRequest` where it is not JSON, `Invalid` with all mistakes where it is not a `kind`.
     """
+    if not kind.__struct_config__.forbid_unknown_fields:  # msgspec skips what is unknown, valid JSON or not
+        return _explain(body, kind)
     try:
         value: T = _decoder(kind).decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Invalid):
@@ -148,6 +153,8 @@ def _explain[T: Struct](body: bytes, kind: type[T]) -> T:
     raw = _parse(body)
     if not isinstance(raw, dict):
         raise Invalid([FieldError("Expected an object", pointer="")])
+    if not kind.__struct_config__.forbid_unknown_fields:
+        raw = {name: raw[name] for name in kind.__struct_encode_fields__ if name in raw}
     errors = [*_untypable(raw), *_unknown(raw, kind), *_wrong(raw, kind)]
     if errors:
         raise Invalid(errors)

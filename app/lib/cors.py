@@ -18,7 +18,10 @@ _PREFLIGHT = [
 _ANSWER = [
     (
         b"access-control-expose-headers",
-        b"Allow, ETag, Idempotency-Replayed, Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID",
+        (
+            b"Allow, ETag, Idempotency-Replayed, Link, Location, RateLimit, RateLimit-Policy, Retry-After, "
+            b"X-Request-ID, X-Total-Count"
+        ),
     )
 ]
 

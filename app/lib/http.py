@@ -10,6 +10,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Scope
+from litestar.typing import FieldDefinition
 
 from app.lib.auth import Identity
 from app.lib.body import decode
@@ -32,10 +33,15 @@ _log = structlog.get_logger()
 
 
 class ApiRequest(Request[Identity, None, State]):
-    """A request whose body must be JSON and is decoded straight into the handler's struct."""
+    """A request whose body must be JSON and is decoded straight into the handler's struct.
+
+    Where the handler's `data` has a default, there may be no body.
+    """
 
     async def body(self) -> bytes:
-        """Read the body. Raises 415 before reading, 413 over the limit, 400 when there is none."""
+        """Read the body. Raises 415 before reading, 413 over the limit, 400 when there is none and must be one."""
+        if self._data.has_default and not await super().body():
+            return b""
         if self.headers.get("content-type", "").partition(";")[0].strip().lower() not in JSON_TYPES:
             raise UnsupportedMediaType
         if not (body := await super().body()):
@@ -44,7 +50,12 @@ class ApiRequest(Request[Identity, None, State]):
 
     async def json(self) -> Any:
         """Decode the body into the type of the handler's `data`."""
-        return decode(await self.body(), self.route_handler.parsed_fn_signature.parameters["data"].annotation)
+        body = await self.body()
+        return decode(body, self._data.annotation) if body else self._data.default
+
+    @property
+    def _data(self) -> FieldDefinition:
+        return self.route_handler.parsed_fn_signature.parameters["data"]
 
 
 def criteria_of(request: ApiRequest) -> Any:
@@ -68,6 +79,12 @@ def _methods(request: Request[Any, Any, Any]) -> list[str]:
     template = request.scope["path_template"]
     routes = [route for route in request.app.routes if isinstance(route, HTTPRoute) and route.path_format == template]
     return sorted({method for route in routes for method in route.methods})
+
+
+class Versioned:
+    """Mixed into a struct with `dict=True`: a version that makes its ETag and is not on the wire."""
+
+    version: int
 
 
 class ApiResponse(Response[Any]):

@@ -56,11 +56,15 @@ class Query(Struct, forbid_unknown_fields=True, kw_only=True):
     """Base of typed query strings."""
 
 
+Limit = Annotated[int, integer, Meta(ge=1, le=100)]
+Offset = Annotated[int, integer, Meta(ge=0, le=MAX_OFFSET)]
+
+
 class PageQuery(Query):
     """What every list takes: `sort` is `field:asc,other:desc`, `cursor` comes from the page before."""
 
-    limit: Annotated[int, integer, Meta(ge=1, le=100)] = 20
-    offset: Annotated[int, integer, Meta(ge=0, le=MAX_OFFSET)] = 0
+    limit: Limit = 20
+    offset: Offset = 0
     sort: str | UnsetType = UNSET
     cursor: str | UnsetType = UNSET
 

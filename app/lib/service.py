@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Never
 from uuid import UUID
 
@@ -37,11 +37,13 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
     """CRUD over one user's rows of an owned table, answering with structs.
 
     Subclasses name the `model` and the struct to read (its fields are columns), and declare the filters, whose
-    bind parameters are named by `value_of`, and the sort keys that a list takes.
+    bind parameters are named by `value_of`, and the sort keys that a list takes. Where the struct is not simply
+    made of its columns, `present` makes it, of those and the columns `beside`.
     """
 
     model: ClassVar[type[Any]]
     read: ClassVar[type[Struct]]
+    beside: ClassVar[Sequence[str]] = ()
     filters: ClassVar[Mapping[str, ColumnElement[bool]]] = {}
     sorts: ClassVar[Mapping[str, ColumnElement[Any]]] = {}
     default_sort: ClassVar[str] = "created_at:desc"
@@ -84,20 +86,29 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         rows = await self.session.read(self.statements.get, self._key(item_id))
         if not rows:
             raise NotFound
-        return self._struct(rows[0])
+        return self.present(rows[0])
 
     async def list_page(self, query: PageQuery) -> Page[ReadT]:
         """Give a page, in one statement: by offset with the number of all matches, or after a cursor without."""
         sort = parse_sort(self.default_sort if query.sort is UNSET else query.sort, self.sorts)
         given = {name: value for name in self.filters if (value := getattr(query, name)) is not UNSET}
-        parameters = {value_of(name): value for name, value in given.items()} | {"owner": self._owner}
         if query.cursor is not UNSET:
-            return await self._page_after(query.cursor, query, sort, parameters, tuple(given))
-        parameters |= {"page_limit": query.limit, "page_offset": query.offset}
-        rows = await self.session.read(self.statements.page(tuple(given), sort), parameters)
-        total = rows[0][-1] if rows else await self._total(tuple(given), parameters, query.offset)
+            return await self._page_after(query.cursor, query, sort, self._matching(given), tuple(given))
+        rows, total = await self._stretch(given, sort, query.offset, query.limit)
         more = query.offset + len(rows) < total
         return self._page(rows, query, sort, total=total, more=bool(rows) and more)
+
+    async def list_from(
+        self, given: Mapping[str, Any], sort: Sort, offset: int, limit: int | None
+    ) -> tuple[list[ReadT], int]:
+        """Give the matches from an offset on, all of them without a limit, and the number of all, in one statement."""
+        rows, total = await self._stretch(given, sort, offset, limit)
+        return self._present_all(rows), total
+
+    async def _stretch(self, given: Mapping[str, Any], sort: Sort, offset: int, limit: int | None) -> tuple[Rows, int]:
+        parameters = self._matching(given) | {"page_limit": limit, "page_offset": offset}  # LIMIT NULL is none
+        rows = await self.session.read(self.statements.page(tuple(given), sort), parameters)
+        return rows, rows[0][-1] if rows else await self._total(tuple(given), parameters, offset)
 
     async def _page_after(
         self, cursor: str, query: PageQuery, sort: Sort, parameters: dict[str, Any], filters: tuple[str, ...]
@@ -111,16 +122,16 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         return self._page(rows[: query.limit], query, sort, total=None, more=len(rows) > query.limit)
 
     def _page(self, rows: Rows, query: PageQuery, sort: Sort, *, total: int | None, more: bool) -> Page[ReadT]:
-        width = len(self.read.__struct_fields__)
+        width = self.statements.width
         place = rows[-1][width : width + len(sort) + 1] if more else ()
         cursor = self._seal.encode(self._owner, str(sort), list(place)) if more else None
-        return Page([self._struct(row[:width]) for row in rows], total, query.limit, query.offset, cursor)
+        return Page(self._present_all(rows), total, query.limit, query.offset, cursor)
 
     async def create(self, data: Body) -> ReadT:  # type: ignore[override]
         """Insert a row with an id of its own."""
         parameters = {"owner": self._owner, "key": uuid7()} | _values(data.sent())
         rows = await self.session.write(self.statements.insert(type(data)), parameters, self.violations)
-        return self._struct(rows[0])
+        return self.present(rows[0])
 
     async def update(self, item_id: UUID, data: Body) -> ReadT:  # type: ignore[override]
         """Set what was sent; a complete body replaces. Raises `NotFound`, `PreconditionFailed`."""
@@ -129,18 +140,22 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
             return await self._unchanged(item_id)
         statement = self.statements.update(tuple(sent), self._versions is not None)
         rows = await self._write(statement, item_id, _values(sent))
-        return self._struct(rows[0]) if rows else await self._missed(item_id)
+        return self.present(rows[0]) if rows else await self._missed(item_id)
 
     async def change(self, item_id: UUID, transition: str) -> ReadT:
         """Apply a declared transition. Raises `NotFound`, `PreconditionFailed`."""
         statement = self.statements.transition(transition, self._versions is not None)
         rows = await self._write(statement, item_id, {})
-        return self._struct(rows[0]) if rows else await self._missed(item_id)
+        return self.present(rows[0]) if rows else await self._missed(item_id)
 
     async def delete(self, item_id: UUID) -> None:  # type: ignore[override]
         """Remove a row. Raises `NotFound`, `PreconditionFailed`."""
         if not await self._write(self.statements.delete(self._versions is not None), item_id, {}):
             await self._missed(item_id)
+
+    def present(self, row: Sequence[Any]) -> ReadT:
+        """Make the struct of a row: its own columns, then those `beside`."""
+        return self.read(*row)  # type: ignore[return-value]
 
     async def _write(self, statement: Executable, item_id: UUID, values: dict[str, Any]) -> Any:
         parameters = self._key(item_id) | values
@@ -170,8 +185,12 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
     def _key(self, item_id: UUID) -> dict[str, Any]:
         return {"owner": self._owner, "key": item_id}
 
-    def _struct(self, row: Any) -> ReadT:
-        return self.read(*row)  # type: ignore[return-value]
+    def _matching(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        return {value_of(name): value for name, value in given.items()} | {"owner": self._owner}
+
+    def _present_all(self, rows: Rows) -> list[ReadT]:
+        width = self.statements.width
+        return [self.present(row[:width]) for row in rows]
 
 
 def _values(sent: Mapping[str, Any]) -> dict[str, Any]:

@@ -97,6 +97,8 @@ class Settings(BaseSettings):
     auth_failures_per_minute: int = Field(default=60, ge=0, le=1_000_000)
     body_limit: int = Field(default=1024 * 1024, ge=1024, le=1024**3)
 
+    tasks_dialect: bool = True
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod

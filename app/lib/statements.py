@@ -1,6 +1,6 @@
 """The SQL of owned tables: built once, and bound to the user in one place."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -45,6 +45,7 @@ class Declaration(Protocol):
 
     model: type[Any]
     read: type[Struct]
+    beside: Sequence[str]
     filters: Mapping[str, ColumnElement[bool]]
     sorts: Mapping[str, ColumnElement[Any]]
     transitions: Mapping[str, Transition]
@@ -60,7 +61,8 @@ class Statements:
         self._service = service
         self._table: Table = service.model.__table__
         columns = self._table.c
-        self._columns = [columns[name] for name in service.read.__struct_fields__]
+        self._columns = [columns[name] for name in (*service.read.__struct_fields__, *service.beside)]
+        self.width = len(self._columns)
         self._own = columns.user_id == bindparam("owner", type_=Text)
         self._row = and_(self._own, columns.id == bindparam("key"))
         self.get = select(*self._columns).where(self._row)

@@ -33,6 +33,10 @@ class Thing(Body):
             yield FieldError("More than there are characters", pointer="/count")
 
 
+class Lenient(Thing, forbid_unknown_fields=False):
+    """The same, with room for more."""
+
+
 def mistakes_in(body: Any, kind: type[Struct] = Thing) -> dict[str | None, str]:
     """Give what is wrong with a body, by pointer."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -46,6 +50,17 @@ class TestMistakes:
     def test_all_are_named_at_once(self) -> None:
         body = {"name": "", "count": 10, "at": "now", "words": ["a", 1], "ratio": "x", "nope": 1, "id": 2}
         assert mistakes_in(body).keys() == {"/name", "/count", "/at", "/words/1", "/ratio", "/nope", "/id"}
+
+    def test_of_unknown_fields_there_are_none_where_they_are_passed_over(self) -> None:
+        unknown = {"nope": "\x00", "\x00": "\ud800", "": 10**4000, "deep": [[[{"name": 1}]]]}
+        assert decode(json.dumps({"name": " x ", **unknown}).encode(), Lenient) == Lenient(name="x")
+        assert mistakes_in({"name": "", "count": 10, **unknown}, Lenient).keys() == {"/name", "/count"}
+        assert mistakes_in({"name": "x", "count": 2, **unknown}, Lenient).keys() == {"/count"}
+
+    @pytest.mark.parametrize("value", [b'"\xff"', b"tru", b"01", b"NaN", b'"\x01"', b"[" * 100_000])
+    def test_what_is_passed_over_must_be_json(self, value: bytes) -> None:
+        with pytest.raises(BadRequest):
+            decode(b'{"name": "x", "nope": ' + value + b"}", Lenient)
 
     def test_a_missing_field_is_one(self) -> None:
         assert mistakes_in({"count": -1}).keys() == {"/name", "/count"}

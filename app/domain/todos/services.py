@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
+from msgspec import Struct
 from sqlalchemy import (
     ColumnElement,
     DateTime,
@@ -44,11 +45,11 @@ _due: ColumnElement[Any] = func.coalesce(_todo.due_at, _day_begins)
 _rank: ColumnElement[Any] = case({name: rank for rank, name in enumerate(PRIORITIES)}, value=_todo.priority)
 
 
-class TodoService(UserScopedService[Todo, TodoRead]):
+class TodoService[ReadT: Struct = TodoRead](UserScopedService[Todo, ReadT]):
     """Todos of one user: the verbs of `UserScopedService`, and completion."""
 
     model = Todo
-    read = TodoRead
+    read: ClassVar[type[Struct]] = TodoRead
     violations: ClassVar = {"ck_todos_due_once": DUE_TWICE}
     filters: ClassVar = {
         "completed": _todo.completed == bindparam(value_of("completed")),
@@ -87,14 +88,14 @@ class TodoService(UserScopedService[Todo, TodoRead]):
         since = func.now() if table is None else func.coalesce(table.c.completed_at, func.now())
         return {"completed_at": case((changes["completed"], since), else_=null())}
 
-    async def toggle_complete(self, todo_id: UUID) -> TodoRead:
+    async def toggle_complete(self, todo_id: UUID) -> ReadT:
         """Flip `completed`; two at once never lose one."""
         return await self.change(todo_id, "toggle")
 
-    async def complete(self, todo_id: UUID) -> TodoRead:
+    async def complete(self, todo_id: UUID) -> ReadT:
         """Complete; a second call changes nothing."""
         return await self.change(todo_id, "complete")
 
-    async def reopen(self, todo_id: UUID) -> TodoRead:
+    async def reopen(self, todo_id: UUID) -> ReadT:
         """Reopen; a second call changes nothing."""
         return await self.change(todo_id, "reopen")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import cache
+from itertools import chain, islice
 from types import UnionType
 from typing import Annotated, Any, Never, Union, get_args, get_origin
 
@@ -14,7 +15,11 @@ from msgspec import UNSET, Meta, Struct
 
 from app.lib.errors import BadRequest, FieldError, Invalid
 
+MAX_ERRORS = 100  # named in one answer
+MAX_TEXT = 500  # characters of what a client sent, in an answer
+
 type Rule = Callable[[Any], Any]
+type Place = tuple[Place, str | int] | None
 
 # NUL and lone surrogates: PostgreSQL cannot hold the one, UTF-8 not the other.
 UNTYPABLE = re.compile("[\x00\ud800-\udfff]")
@@ -155,8 +160,8 @@ def _explain[T: Struct](body: bytes, kind: type[T]) -> T:
         raise Invalid([FieldError("Expected an object", pointer="")])
     if not kind.__struct_config__.forbid_unknown_fields:
         raw = {name: raw[name] for name in kind.__struct_encode_fields__ if name in raw}
-    errors = [*_untypable(raw), *_unknown(raw, kind), *_wrong(raw, kind)]
-    if errors:
+    found = chain(_untypable(raw), _unknown(raw, kind), _wrong(raw, kind))
+    if errors := list(islice(found, MAX_ERRORS)):
         raise Invalid(errors)
     try:
         return msgspec.convert(raw, kind)
@@ -191,18 +196,38 @@ def _refuse_constant(name: str) -> Never:
 
 def _untypable(raw: Any) -> Iterator[FieldError]:
     """Find what PostgreSQL and UTF-8 cannot hold: NUL, lone surrogates, numbers out of range."""
-    todo = [("", raw)]
-    while todo:
-        pointer, value = todo.pop()
+    for place, value in _walk(raw):
         if isinstance(value, str) and UNTYPABLE.search(value):
-            yield _field_error(pointer, "NUL characters and lone surrogates are not allowed")
+            yield _field_error(_pointer(place), "NUL characters and lone surrogates are not allowed")
         elif isinstance(value, float) and not math.isfinite(value):
-            yield _field_error(pointer, "Number out of range")
-        elif isinstance(value, dict):
-            for key, item in value.items():
-                todo += [(f"{pointer}/{_escape(key)}", item), (f"{pointer}/{_escape(key)}", key)]
+            yield _field_error(_pointer(place), "Number out of range")
+
+
+def _walk(raw: Any) -> Iterator[tuple[Place, Any]]:
+    """Give every value and every key, each with its place, in memory that grows with the depth alone."""
+    levels: list[tuple[Place, Iterator[tuple[str | int, Any]]]] = [(None, iter([("", raw)]))]
+    while levels:
+        above, values = levels[-1]
+        step, value = next(values, (None, None))
+        if step is None:
+            levels.pop()
+            continue
+        place = (above, step) if len(levels) > 1 else None
+        if isinstance(step, str):
+            yield place, step
+        yield place, value
+        if isinstance(value, dict):
+            levels.append((place, iter(value.items())))
         elif isinstance(value, list):
-            todo += [(f"{pointer}/{index}", item) for index, item in enumerate(value)]
+            levels.append((place, iter(enumerate(value))))
+
+
+def _pointer(place: Place) -> str:
+    steps: list[str] = []
+    while place is not None:
+        place, step = place
+        steps.append(_escape(str(step)))
+    return "".join(f"/{step}" for step in reversed(steps))
 
 
 def _unknown(raw: dict[str, Any], kind: type[Struct]) -> Iterator[FieldError]:
@@ -231,6 +256,8 @@ def _wrong(raw: dict[str, Any], kind: type[Struct]) -> Iterator[FieldError]:
             errors.append(_field_error(f"/{name}{steps}", detail))
         except Broken as broken:
             errors.append(FieldError(str(broken), pointer=f"/{name}{broken.path}"))
+        except UnicodeEncodeError:  # a lone surrogate, which is named already
+            continue
     yield from errors
     if not errors and issubclass(kind, Body) and raw.keys() <= valid.keys():
         yield from _mistakes(valid, kind)
@@ -248,5 +275,5 @@ def _escape(key: str) -> str:
 
 
 def _field_error(pointer: str, detail: str) -> FieldError:
-    """What the client sent may be part of both texts, and must not break the answer."""
-    return FieldError(*(text.encode(errors="replace").decode() for text in (detail, pointer)))
+    """What the client sent may be part of both texts, and must neither break the answer nor fill it."""
+    return FieldError(*(text[:MAX_TEXT].encode(errors="replace").decode() for text in (detail, pointer)))

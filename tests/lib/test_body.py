@@ -1,6 +1,7 @@
 """Bodies: strict JSON into typed structs, and everything that is wrong named at once."""
 
 import json
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
@@ -249,3 +250,35 @@ class TestAnything:
     def test_a_patch_knows_what_was_sent(self, fields: set[str]) -> None:
         patch = decode(json.dumps(dict.fromkeys(fields)).encode(), TodoUpdate)
         assert patch.sent() == dict.fromkeys(fields)
+
+
+class TestHostileSize:
+    def test_memory_grows_with_the_body_only(self) -> None:
+        """A long key over many items once cost their product."""
+        body = b'{"title":"x","' + b"k" * 40_000 + b'":[' + b",".join([b"0"] * 20_000) + b"]}"
+        tracemalloc.start()
+        with pytest.raises(Invalid):
+            decode(body, TodoCreate)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 50 * len(body)
+
+    @pytest.mark.parametrize("item", [b'"\\u0000"', b'"\\ud800"', b"1e999"])
+    def test_the_answer_names_a_bounded_number_of_mistakes(self, item: bytes) -> None:
+        body = b'{"title":"x","tags":[' + b",".join([item] * 20_000) + b"]}"
+        with pytest.raises(Invalid) as invalid:
+            decode(body, TodoCreate)
+        assert len(invalid.value.errors) == 100
+
+    def test_long_keys_and_values_are_cut(self) -> None:
+        body = b'{"title":"x","priority":"' + b"p" * 100_000 + b'","' + b"k" * 100_000 + b'":1}'
+        with pytest.raises(Invalid) as invalid:
+            decode(body, TodoCreate)
+        assert all(len(error.detail) <= 500 and len(error.pointer or "") <= 500 for error in invalid.value.errors)
+
+    @pytest.mark.parametrize("field", TodoCreate.__struct_fields__)
+    @pytest.mark.parametrize("value", ['"\\ud800"', '["\\udfff"]', '{"\\ud800": 1}'])
+    def test_a_lone_surrogate_is_invalid_in_every_field(self, field: str, value: str) -> None:
+        with pytest.raises(Invalid) as invalid:
+            decode(f'{{"title": "x", "{field}": {value}}}'.encode(), TodoCreate)
+        assert any((error.pointer or "").startswith(f"/{field}") for error in invalid.value.errors)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import rich_click as click
 from litestar import Litestar
 from rich.progress import Progress
-from sqlalchemy import Table, delete
+from sqlalchemy import Table, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -50,6 +50,8 @@ def seed_command(users_factory: UserFactory, seeders: Sequence[Seeder]) -> click
 
         async def work() -> list[str]:
             async with open_database(settings) as database, database.engine.begin() as connection:
+                for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
+                    await connection.execute(select(func.set_config(name, "0", True)))
                 if reset:
                     await connection.execute(delete(_users()))
                 made = [{"id": user_id}] if user_id else _named(users_factory.batch(users))

@@ -12,20 +12,20 @@ from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
-from app.lib.body import UNTYPABLE
 from app.lib.client_address import ClientAddress
 from app.lib.errors import ApiError, Forbidden, InvalidToken, MissingToken
 from app.lib.keys import Key, KeySource
 from app.lib.rate_limit import RateLimit
 from app.lib.reply import problem_reply
-from app.lib.settings import Settings
+from app.lib.settings import OPENABLE_PATHS, Settings
 
 MAX_TOKEN_BYTES = 12 * 1024  # Better Auth puts the whole user row in, unless told otherwise
 MAX_CACHED_TOKENS = 10_000
 MAX_CACHED_SECONDS = 300.0  # a withdrawn key serves no longer than this after it is known to be withdrawn
-USERLESS = frozenset({"health", "schema"})  # what follows /api/ in the paths that name no user
+USERLESS = frozenset(OPENABLE_PATHS)
 USER_ID = re.compile(r"[A-Za-z0-9._~:@|-]{1,128}")
 _SESSION_COOKIE = "better-auth.session-cache+jwt"
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _COMPACT = re.compile(rb"(?:[A-Za-z0-9_-]+\.){2}[A-Za-z0-9_-]+")  # RFC 7515, 3.1; PyJWT takes padding and more
 
 # What PyJWT raises on hostile input is mostly its own error; numbers and nesting get further.
@@ -129,8 +129,8 @@ def _claim(claims: Mapping[str, Any], path: str) -> Any:
 
 
 def _text(value: Any, max_length: int) -> str | None:
-    """Take a claim as text that PostgreSQL can hold, or not at all."""
-    usable = isinstance(value, str) and len(value) <= max_length and not UNTYPABLE.search(value)
+    """Take a claim as text that PostgreSQL can hold and a terminal can show, or not at all."""
+    usable = isinstance(value, str) and len(value) <= max_length and not _CONTROL.search(value)
     return value if usable else None
 
 
@@ -214,6 +214,8 @@ def owns(identity: Identity, user_id: str) -> bool:
 
 def user_in(path: str) -> str | None:
     """Give the user that a path names, whether or not there is such a route; None for paths without one."""
+    if path.rstrip("/") in USERLESS:
+        return None
     prefix, _, rest = path.lstrip("/").partition("/")
     user_id = rest.lstrip("/").partition("/")[0]
-    return user_id if prefix == "api" and user_id and user_id not in USERLESS else None
+    return user_id if prefix == "api" and user_id else None

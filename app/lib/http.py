@@ -1,5 +1,6 @@
 """What crosses the wire, on top of Litestar: JSON bodies in, JSON or problems out, versions as ETags."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -7,7 +8,7 @@ import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.datastructures import State
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, InternalServerException
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Scope
 from litestar.typing import FieldDefinition
@@ -44,7 +45,11 @@ class ApiRequest(Request[Identity, None, State]):
             return b""
         if self.headers.get("content-type", "").partition(";")[0].strip().lower() not in JSON_TYPES:
             raise UnsupportedMediaType
-        if not (body := await super().body()):
+        try:
+            body = await super().body()
+        except InternalServerException:  # Litestar's word for a client that has left
+            raise BadRequest("The client left before the body was complete") from None
+        if not body:
             raise BadRequest("The body is empty, JSON is expected")
         return body
 
@@ -65,6 +70,8 @@ def criteria_of(request: ApiRequest) -> Any:
 
 async def before_handler(request: Request[Any, Any, Any]) -> Response[Any] | None:
     """Answer OPTIONS, and refuse parameters where a handler takes none, after what outranks a 422."""
+    if request.route_handler.handler_name == "handle_schema_path_not_found":
+        raise NotFound  # in our shape, not on Litestar's page
     if request.method == "OPTIONS":
         return ApiResponse(None, headers={"Allow": ", ".join(_methods(request))})
     if request.scope["query_string"] and "criteria" not in request.route_handler.opt:
@@ -98,7 +105,7 @@ class ApiResponse(Response[Any]):
         version = getattr(self.content, "version", None)
         if version is not None:
             headers.append((b"etag", tag := etag(version)))
-            if request.method == "GET" and matches(request.headers.get("if-none-match"), tag, weak=True):
+            if request.method == "GET" and matches(request.headers.getall("if-none-match", []), tag):
                 return Reply(304, headers, b"")
         if isinstance(self.content, Page):
             if self.content.next_cursor:
@@ -115,13 +122,9 @@ def etag(version: int) -> bytes:
     return b'"%d"' % version
 
 
-def matches(header: str | None, tag: bytes, *, weak: bool) -> bool:
-    """Compare an ETag with an `If-Match` or `If-None-Match` header (RFC 9110, 8.8.3.2)."""
-    if header is None:
-        return False
-    tags = [item.strip() for item in header.split(",")]
-    if weak:
-        tags = [item.removeprefix("W/") for item in tags]
+def matches(lines: Sequence[str], tag: bytes) -> bool:
+    """Compare an ETag with the lines of `If-None-Match`, weakly (RFC 9110, 8.8.3.2)."""
+    tags = [item.strip().removeprefix("W/") for line in lines for item in line.split(",")]
     return "*" in tags or tag.decode() in tags
 
 
@@ -146,7 +149,7 @@ def as_api_error(error: Exception, scope: Scope) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, HTTPException) and (kind := _LITESTAR.get(error.status_code)):
-        return kind(headers=_title_case(error.headers))
+        return kind("Malformed request" if kind is BadRequest else None, headers=_title_case(error.headers))
     _log.error("unhandled error", request_id=scope["state"]["request_id"], **where(error))
     return ApiError()
 

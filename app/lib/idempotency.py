@@ -10,7 +10,7 @@ import msgspec
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
-from app.lib.errors import ApiError, Conflict, FieldError, Invalid, PayloadTooLarge
+from app.lib.errors import ApiError, BadRequest, Conflict, FieldError, Invalid, PayloadTooLarge
 from app.lib.reply import problem_reply
 from app.lib.session import Session
 
@@ -114,6 +114,8 @@ async def _read(receive: Receive, limit: int) -> bytes:
     body = bytearray()
     while True:
         message: Any = await receive()
+        if message["type"] == "http.disconnect":
+            raise BadRequest("The client left before the body was complete")
         body += message.get("body", b"")
         if len(body) > limit:
             raise PayloadTooLarge

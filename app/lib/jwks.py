@@ -91,7 +91,7 @@ class PublishedKeys:
             document, fresh_seconds = await self._load()
             self._keys = parse_key_set(document)
             self._fresh_until = self._clock() + fresh_seconds
-        except (httpx.HTTPError, OSError, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ExceptionGroup) as error:
             _log.warning("key set not usable", reason=str(error)[:200], **where(error))
         finally:
             self._fetch = None

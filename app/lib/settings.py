@@ -60,6 +60,10 @@ def _blank_is_unset(value: Any) -> Any:
     return None if isinstance(value, str) and not value.strip() else value
 
 
+def _blank_is_default_folder(value: Any) -> Any:
+    return PROJECT / ".data" if isinstance(value, str) and not value.strip() else value
+
+
 CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 Blankable = BeforeValidator(_blank_is_unset)
 
@@ -77,7 +81,7 @@ class Settings(BaseSettings):
     database_pool_timeout: int = Field(default=5, ge=1, le=300)
     database_connect_timeout: float = Field(default=5, gt=0, le=300)
     database_statement_timeout: float = Field(default=15, gt=0, le=3600)
-    data_dir: Path = PROJECT / ".data"
+    data_dir: Annotated[Path, BeforeValidator(_blank_is_default_folder)] = PROJECT / ".data"
 
     better_auth_secret: Annotated[SecretStr | None, Blankable] = None
     better_auth_secret_previous: Annotated[SecretStr | None, Blankable] = None
@@ -114,8 +118,13 @@ class Settings(BaseSettings):
             settings = cls(_env_file=file or None)
         except ValidationError as error:
             raise ConfigurationError(list(map(_problem, error.errors()))) from None
+        except UnicodeDecodeError:
+            raise ConfigurationError(["The .env file is not UTF-8"]) from None
         if settings.better_auth_secret is None and not settings.in_production:
-            secret = SecretStr(development_secret(settings.data_dir))
+            try:
+                secret = SecretStr(development_secret(settings.data_dir))
+            except OSError as error:
+                raise ConfigurationError([f"DATA_DIR cannot be used ({error.strerror})"]) from None
             settings = settings.model_copy(update={"better_auth_secret": secret})
         return settings
 
@@ -159,7 +168,7 @@ class Settings(BaseSettings):
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
         url = urlsplit(value or "http://unset")
-        if url.scheme not in ("http", "https") or not url.hostname or url.username:
+        if url.scheme not in ("http", "https") or not url.hostname or url.username or url.port == 0:
             raise ValueError("is not an HTTP URL")
         return value
 
@@ -183,6 +192,13 @@ class Settings(BaseSettings):
         for origin in value:
             if origin != "*" and not _ORIGIN.fullmatch(origin):
                 raise ValueError("has an entry that is not an origin like https://app.example.com, without a path")
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _named_hosts(cls, value: list[str]) -> list[str]:
+        if "*" in value:
+            raise ValueError("has *: leave it empty to serve any")
         return value
 
     @field_validator("trusted_proxies")

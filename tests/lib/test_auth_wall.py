@@ -288,8 +288,11 @@ class TestForeignPath:
             path = f"/api/{quote(user_id, safe='', errors='surrogatepass')}/todos"
             assert (await ask(app, path, bearer(user_id))).status in (403, 404)
 
-    async def test_health_is_no_user(self, alice: Client) -> None:
-        assert_problem(await alice.get("/api/health/nowhere"), 404)
+    async def test_a_user_may_be_called_health(self, alice: Client, client_of: Callable[..., Client]) -> None:
+        assert_problem(await alice.get("/api/health/nowhere"), 403)
+        health = client_of("health")
+        assert (await health.create())["user_id"] == "health"
+        assert (await health.get("/api/health")).json()["status"] == "ok"
         assert_problem(await alice.get(alice.path("nowhere")), 404)
 
 

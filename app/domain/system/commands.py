@@ -21,6 +21,7 @@ from app.lib.cli import UserId, run_async, settings_of
 from app.lib.errors import OperatorError
 from app.lib.log import uvicorn_logging
 from app.lib.routes import guarded_by, operations
+from app.lib.server import BoundedHttp
 from app.lib.settings import Settings
 from app.lib.tokens import mint
 
@@ -57,7 +58,7 @@ def run(app: Litestar, host: str, port: int, workers: int, reload: bool) -> None
             reload=reload,
             reload_dirs=[str(Path(__file__).parents[2])] if reload else None,
             loop="auto",
-            http="httptools",
+            http=BoundedHttp,
             ws="none",
             access_log=False,
             server_header=False,

@@ -144,6 +144,13 @@ class TestConcurrency:
         assert [answer.json()["user_id"] for answer in answers] == [alice.user_id, bob.user_id]
         assert not any("idempotency-replayed" in answer.headers for answer in answers)
 
+    async def test_nor_one_that_is_stored(self, alice: Client, bob: Client) -> None:
+        headers = keyed()
+        for client in (alice, bob):
+            answer = await client.post(client.todos(), json={"title": "x"}, headers=headers)
+            assert (answer.status_code, answer.json().get("user_id")) == (201, client.user_id)
+            assert "idempotency-replayed" not in answer.headers
+
     async def test_the_pool_is_free_again(self, app: Litestar, alice: Client) -> None:
         await asyncio.gather(*(alice.post(alice.todos(), json={"title": "x"}, headers=keyed()) for _ in range(30)))
         assert app.state.database.engine.pool.checkedout() == 0

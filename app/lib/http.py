@@ -41,17 +41,19 @@ class ApiRequest(Request[Identity, None, State]):
 
     async def body(self) -> bytes:
         """Read the body. Raises 415 before reading, 413 over the limit, 400 when there is none and must be one."""
-        if self._data.has_default and not await super().body():
+        if self._data.has_default and not await self._whole():
             return b""
         if self.headers.get("content-type", "").partition(";")[0].strip().lower() not in JSON_TYPES:
             raise UnsupportedMediaType
-        try:
-            body = await super().body()
-        except InternalServerException:  # Litestar's word for a client that has left
-            raise BadRequest("The client left before the body was complete") from None
-        if not body:
+        if not (body := await self._whole()):
             raise BadRequest("The body is empty, JSON is expected")
         return body
+
+    async def _whole(self) -> bytes:
+        try:
+            return await super().body()
+        except InternalServerException:  # Litestar's word for a client that has left
+            raise BadRequest("The client left before the body was complete") from None
 
     async def json(self) -> Any:
         """Decode the body into the type of the handler's `data`."""
@@ -149,7 +151,7 @@ def as_api_error(error: Exception, scope: Scope) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, HTTPException) and (kind := _LITESTAR.get(error.status_code)):
-        return kind("Malformed request" if kind is BadRequest else None, headers=_title_case(error.headers))
+        return kind("Malformed request" if kind is BadRequest else None, headers=error.headers)
     _log.error("unhandled error", request_id=scope["state"]["request_id"], **where(error))
     return ApiError()
 
@@ -161,10 +163,6 @@ _LITESTAR: dict[int, type[ApiError]] = {
     413: PayloadTooLarge,
     415: UnsupportedMediaType,
 }
-
-
-def _title_case(headers: dict[str, str] | None) -> dict[str, str]:
-    return {name.title(): value for name, value in (headers or {}).items()}
 
 
 def _next_page(scope: Scope, cursor: str) -> bytes:

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from app.db.base import table_of
 from app.domain.users.models import User
 from app.lib.settings import PROJECT, ConfigurationError, Settings
+from tests.live import call
 from tests.support import SECRET, Client, assert_problem, token_for
 
 
@@ -42,6 +43,30 @@ async def test_a_client_that_leaves_is_no_fault_of_ours(
         await app({**scope, "headers": [*headers, *more], "client": ("127.0.0.1", 1)}, receive, send)
         assert sent[0]["status"] == 400
     assert "unhandled" not in capfd.readouterr().err
+
+
+async def test_nor_where_a_body_is_optional(app: Litestar, alice: Client, capfd: pytest.CaptureFixture[str]) -> None:
+    path = alice.path("tasks", (await alice.create())["id"], "complete")
+    headers = [(b"authorization", alice.headers["authorization"].encode()), (b"content-type", b"application/json")]
+    messages = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+    sent: list[dict[str, object]] = []
+
+    async def receive() -> dict[str, object]:
+        return next(messages)
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "PATCH", "path": path, "query_string": b"", "state": {}, "headers": headers}
+    await app({**scope, "client": ("127.0.0.1", 1)}, receive, send)
+    assert sent[0]["status"] == 400
+    assert "unhandled" not in capfd.readouterr().err
+
+
+def test_a_seed_may_take_longer_than_a_request(settings: Settings) -> None:
+    hasty = settings.model_copy(update={"database_statement_timeout": 0.03})
+    status, said = call(hasty, "seed", "--user", "a-large-seed", "--todos", "10000")
+    assert status == 0, said
 
 
 async def test_control_characters_in_claims_reach_no_terminal(app: Litestar, alice: Client) -> None:

@@ -29,6 +29,7 @@ from app.lib.jwks import PublishedKeys, from_file, from_url
 from app.lib.keys import KeyRing, KeySource, SharedSecrets
 from app.lib.openapi import openapi_config
 from app.lib.process import end_with_parent
+from app.lib.readmission import Readmission
 from app.lib.routes import unowned
 from app.lib.settings import Settings
 
@@ -74,6 +75,7 @@ def _behind_the_wall(router: ASGIApp, settings: Settings) -> ASGIApp:
     """Put around the router what must see a request before it: from the inside to the outside."""
     verifier = TokenVerifier(_key_ring(settings), settings)
     handler: ASGIApp = Idempotency(router, DatabaseAnswers(), settings.body_limit)
+    handler = Readmission(handler)
     handler = AuthenticationWall(handler, verifier, settings)
     handler = Cors(handler, settings.cors_origins)
     if settings.allowed_hosts:

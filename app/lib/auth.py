@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import jwt
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, Guard, Receive, Scope, Send
 from msgspec import Struct
 
 from app.lib.client_address import ClientAddress
@@ -36,7 +36,7 @@ class Identity(Struct, frozen=True):
     """The caller, as a verified token names them."""
 
     id: str
-    role: str | None = None
+    roles: frozenset[str] = frozenset()
     email: str | None = None
     name: str | None = None
     image: str | None = None
@@ -106,7 +106,7 @@ class TokenVerifier:
             raise InvalidToken
         return Identity(
             id=user_id,
-            role=_text(_claim(claims, self._role_claim), 100),
+            roles=_roles(_claim(claims, self._role_claim)),
             email=_text(claims.get("email"), 320),
             name=_text(claims.get("name"), 200),
             image=_text(claims.get("image"), 2048),
@@ -134,11 +134,20 @@ def _text(value: Any, max_length: int) -> str | None:
     return value if usable else None
 
 
+def _roles(value: Any) -> frozenset[str]:
+    """Take roles as Better Auth's admin plugin gives them, `admin,user`, or in an array."""
+    texts = value if isinstance(value, list) else [value]
+    return frozenset(role.strip() for text in texts if isinstance(text, str) for role in text.split(","))
+
+
 class Admission(Protocol):
     """Lets users in: makes the row of a new one, and turns away a deactivated one."""
 
     async def admit(self, identity: Identity) -> None:
         """Raises `Forbidden`."""
+
+    async def readmit(self, identity: Identity) -> None:
+        """Look at the user again, who was erased meanwhile. Raises `Forbidden`."""
 
 
 class AuthenticationWall:
@@ -205,6 +214,20 @@ async def requires_owner(connection: ASGIConnection[Any, Any, Any, Any], _: Base
         raise MissingToken
     if not owns(identity, connection.path_params["user_id"]):
         raise Forbidden
+
+
+def requires_role(role: str) -> Guard:
+    """Make a guard: the token must have the role."""
+
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        identity = connection.scope.get("user")
+        if identity is None:
+            raise MissingToken
+        if role not in identity.roles:
+            raise Forbidden
+
+    guard.__name__ = f"{requires_role.__name__}({role})"
+    return guard
 
 
 def owns(identity: Identity, user_id: str) -> bool:

@@ -1,11 +1,12 @@
 """What a database error means to a client: one table, from SQLSTATE to an answer."""
 
+import re
 from collections.abc import Mapping
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from app.lib.errors import ApiError, Conflict, FieldError, Invalid, Unavailable
+from app.lib.errors import ApiError, Conflict, FieldError, Invalid, OwnerGone, Unavailable
 
 type Violations = Mapping[str, FieldError | ApiError]
 """What a broken constraint, by its name, means to the client."""
@@ -17,8 +18,9 @@ _DATA = "22"  # out of range, not representable
 _STATEMENT_TIMEOUT = "57014"
 _LOCK_TIMEOUT = "55P03"
 _UNDONE = ("40001", "40P01")  # serialization failure, deadlock
-# A double, or a reference to what is gone meanwhile: the user, whose account was erased under way.
-_CONFLICTS = ("23505", "23503")
+_CONFLICTS = ("23505", "23503")  # a double, or a reference to what is gone meanwhile
+_LOST_REFERENCE = "23503"
+_OWNER_KEY = re.compile(r"fk_\w+_user_id")  # the reference of an owned table to its user, and no composite one
 
 
 def sqlstate(error: BaseException) -> str | None:
@@ -44,8 +46,8 @@ def is_repeatable(error: BaseException) -> bool:
     return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
-def translate(error: BaseException, violations: Violations) -> ApiError | None:
-    """Give the answer to a database error; None for a fault of our own, which is a 500."""
+def translate(error: BaseException, violations: Violations) -> ApiError | OwnerGone | None:
+    """Give what a database error means; None for a fault of our own, which is a 500."""
     if isinstance(error, (OSError, PoolTimeout, TimeoutError)):
         return Unavailable()
     if not isinstance(error, DBAPIError):
@@ -59,7 +61,9 @@ def translate(error: BaseException, violations: Violations) -> ApiError | None:
     return _violation(state, constraint_name(error), violations)
 
 
-def _violation(state: str, constraint: str | None, violations: Violations) -> ApiError | None:
+def _violation(state: str, constraint: str | None, violations: Violations) -> ApiError | OwnerGone | None:
+    if state == _LOST_REFERENCE and _OWNER_KEY.fullmatch(constraint or ""):
+        return OwnerGone()
     if state.startswith(_DATA):
         return Invalid([FieldError("A value is beyond what the database can hold", pointer="")])
     known = violations.get(constraint or "")

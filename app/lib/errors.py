@@ -101,6 +101,10 @@ class Conflict(ApiError):
     detail = "The request conflicts with the current state of the resource"
 
 
+class OwnerGone(Exception):
+    """The user's row is gone: erased since they were let in. Not an answer: the request runs again with a new row."""
+
+
 class PreconditionFailed(ApiError):
     """`If-Match` names another version than the stored one."""
 

@@ -20,6 +20,7 @@ from app.lib.errors import (
     BadRequest,
     MethodNotAllowed,
     NotFound,
+    OwnerGone,
     PayloadTooLarge,
     UnsupportedMediaType,
 )
@@ -143,6 +144,8 @@ class _ErrorResponse(Response[Any]):
 
 def handle_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """Exception handler for everything that is raised inside the router."""
+    if isinstance(error, OwnerGone):
+        raise error  # to who runs the request again
     return _ErrorResponse(as_api_error(error, request.scope))
 
 

@@ -552,7 +552,26 @@ class TestUserClaim:
 
     async def test_the_role_may_be_nested(self) -> None:
         identity = await verifier(role_claim="user.role").verify(token_for(ME, user={"role": "admin"}).encode())
-        assert identity.role == "admin"
+        assert identity.roles == {"admin"}
+
+    @pytest.mark.parametrize(
+        ("claim", "roles"),
+        [
+            ("admin", {"admin"}),
+            ("admin,user", {"admin", "user"}),
+            (" user , admin ", {"admin", "user"}),
+            (["user", "admin"], {"admin", "user"}),
+            (["admin,user", 5, None, ["x"]], {"admin", "user"}),
+            ("administrator", {"administrator"}),
+            ("Admin", {"Admin"}),
+            (None, set()),
+            (5, set()),
+            (True, set()),
+            ({"admin": True}, set()),
+        ],
+    )
+    async def test_there_may_be_several_roles(self, claim: Any, roles: set[str]) -> None:
+        assert (await verifier().verify(token_for(ME, role=claim).encode())).roles == roles
 
     @given(token=st.binary(max_size=200) | st.from_regex(rb"[\w-]{1,40}\.[\w-]{1,40}\.[\w-]{0,40}", fullmatch=True))
     async def test_any_bytes_are_refused(self, token: bytes) -> None:

@@ -12,7 +12,7 @@ class IdentityFactory(MsgspecFactory[Identity]):
     """Users as their tokens name them."""
 
     __faker__ = Faker()
-    role = None
+    roles = frozenset[str]()
     image = None
 
     @classmethod

@@ -57,13 +57,14 @@ class UserDirectory:
         self._session = session
         self._clock = clock
         self._admitted: dict[str, float] = {}
+        self._forgotten = 0
 
     async def admit(self, identity: Identity) -> None:
         """Raises `Forbidden` for a deactivated user."""
         now = self._clock()
         if self._admitted.get(identity.id, 0.0) > now:
             return
-        session = self._session()
+        session, forgotten = self._session(), self._forgotten
         rows = await session.read(_STATE, {"key": identity.id})
         if not rows:
             values = {name: getattr(identity, name) for name in ("id", "email", "name", "image")}
@@ -71,7 +72,18 @@ class UserDirectory:
         elif rows[0][0] is not None:
             self._admitted.pop(identity.id, None)
             raise Forbidden
-        self._remember(identity.id, now + TRUST_SECONDS)
+        if self._forgotten == forgotten:  # else what was read may be older than what was forgotten
+            self._remember(identity.id, now + TRUST_SECONDS)
+
+    async def readmit(self, identity: Identity) -> None:
+        """Look again at once, and make the row of a user who was erased. Raises `Forbidden`."""
+        self.forget(identity.id)
+        await self.admit(identity)
+
+    def forget(self, user_id: str) -> None:
+        """Look at a user again when they come next: something was done to them."""
+        self._admitted.pop(user_id, None)
+        self._forgotten += 1
 
     def _remember(self, user_id: str, until: float) -> None:
         self._admitted.pop(user_id, None)  # to the end: the first is then the one that expires first

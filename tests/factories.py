@@ -29,7 +29,18 @@ def todo_row(user_id: str, **values: Any) -> dict[str, Any]:
     """Give a whole row of a todo that satisfies every constraint, but for the given values."""
     defaults = {name: getattr(TodoCreate(title="Row"), name) for name in TodoCreate.__struct_fields__}
     now = datetime.now(UTC)
-    made = {"user_id": user_id, "id": uuid7(), "created_at": now, "updated_at": now, "version": 1, "completed_at": None}
+    made = {
+        "completed_at": None,
+        "deleted_at": None,
+        "position": "V",
+        "list_id": None,
+        "parent_id": None,
+        "user_id": user_id,
+        "id": uuid7(),
+        "created_at": now,
+        "updated_at": now,
+        "version": 1,
+    }
     return made | defaults | values
 
 
@@ -45,7 +56,8 @@ async def insert_todos(app: Litestar, rows: Iterable[Mapping[str, Any]]) -> None
 
 
 async def todo_rows(app: Litestar, user_id: str) -> dict[UUID, dict[str, Any]]:
-    """Read a user's todos by SQL, every column of them, by id."""
+    """Read a user's todos by SQL, every column of them that is written, by id."""
     async with app.state.database.engine.connect() as connection:
-        rows = await connection.execute(select(todos).where(todos.c.user_id == user_id))
+        columns = [column for column in todos.columns if column.computed is None]
+        rows = await connection.execute(select(*columns).where(todos.c.user_id == user_id))
         return {row.id: dict(row._mapping) for row in rows}

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import cast
 from uuid import UUID
 
-from sqlalchemy import DateTime, ForeignKey, Integer, MetaData, Table, Text, Uuid, func, inspect
+from sqlalchemy import DateTime, Integer, MetaData, Table, Text, Uuid, func, inspect
 from sqlmodel import Field, SQLModel
 from uuid_utils.compat import uuid7
 
@@ -40,11 +40,7 @@ class Timestamps(SQLModel):
 class Owned(Timestamps, Base):
     """A row of one user. The owner leads the key, so that a user's rows lie together and references stay inside."""
 
-    user_id: str = Field(
-        primary_key=True,
-        sa_type=Text,
-        sa_column_args=[ForeignKey("users.id", ondelete="CASCADE")],
-    )
+    user_id: str = Field(primary_key=True, sa_type=Text, foreign_key="users.id", ondelete="CASCADE")
     id: UUID = Field(default_factory=uuid7, primary_key=True, sa_type=Uuid)
     version: int = Field(default=1, sa_type=Integer, sa_column_kwargs={"server_default": "1"})
 

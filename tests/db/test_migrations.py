@@ -363,7 +363,7 @@ class TestMakeMigration:
     @pytest.mark.usefixtures("folder")
     async def test_finds_a_changed_column(self, database: Database, url: str) -> None:
         await migrate(database)
-        await fetch(url, "ALTER TABLE app.todos ALTER completed DROP DEFAULT, ALTER description TYPE varchar(5);")
+        await fetch(url, "ALTER TABLE app.todos ALTER completed DROP DEFAULT, ALTER due_date TYPE timestamp;")
         assert {change[0][0] for change in await differences(database)} == {"modify_default", "modify_type"}
         assert await make_migration(database, "repair")
         await migrate(database)

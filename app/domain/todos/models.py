@@ -1,14 +1,19 @@
-"""The todos table. Its constraints are a second wall behind the schemas."""
+"""The tables of todos and their lists. Constraints are a second wall behind the schemas."""
 
 from datetime import date, datetime
+from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Date,
     DateTime,
+    ForeignKeyConstraint,
     Index,
     Text,
+    UniqueConstraint,
+    Uuid,
     column,
     false,
     func,
@@ -17,7 +22,35 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field
 
 from app.db.base import Owned
+from app.domain.todos.list_schemas import COLOR, MAX_NAME
 from app.domain.todos.schemas import MAX_DESCRIPTION, MAX_TAGS, MAX_TITLE, PRIORITIES
+from app.lib.ordering import MAX_POSITION, position_at_end
+from app.lib.search import search_column, search_index
+
+
+def _position() -> Any:
+    """A new row comes last."""
+    return Field(default=None, sa_type=Text(collation="C"), sa_column_kwargs={"server_default": position_at_end()})
+
+
+def _position_length() -> CheckConstraint:
+    return CheckConstraint(func.char_length(column("position")).between(1, MAX_POSITION), name="position_length")
+
+
+class TodoList(Owned, table=True):
+    """A list that todos are kept in."""
+
+    __tablename__ = "lists"
+    __table_args__ = (
+        UniqueConstraint("user_id", "name"),
+        CheckConstraint(func.char_length(column("name")).between(1, MAX_NAME), name="name_length"),
+        CheckConstraint(column("color").regexp_match(COLOR), name="color_form"),
+        _position_length(),
+    )
+
+    name: str = Field(sa_type=Text)
+    color: str | None = Field(default=None, sa_type=Text)
+    position: str = _position()
 
 
 class Todo(Owned, table=True):
@@ -33,8 +66,23 @@ class Todo(Owned, table=True):
         CheckConstraint(func.array_position(column("tags"), "").is_(None), name="tags_not_empty"),
         CheckConstraint(column("completed") == column("completed_at").is_not(None), name="completed_at_follows"),
         CheckConstraint(column("due_date").is_(None) | column("due_at").is_(None), name="due_once"),
+        CheckConstraint(column("parent_id") != column("id"), name="parent_is_another"),
+        _position_length(),
         CheckConstraint(column("version") >= 1, name="version_positive"),
-        Index(None, "user_id", "created_at", "id"),
+        ForeignKeyConstraint(
+            ["user_id", "list_id"],
+            ["lists.user_id", "lists.id"],
+            ondelete="SET NULL (list_id)",
+            name="fk_todos_list_id",
+        ),
+        ForeignKeyConstraint(
+            ["user_id", "parent_id"], ["todos.user_id", "todos.id"], ondelete="CASCADE", name="fk_todos_parent_id"
+        ),
+        Index(None, "user_id", "created_at", "id", postgresql_where=column("deleted_at").is_(None)),
+        Index(None, "user_id", "list_id", "position", "id"),
+        Index(None, "user_id", "parent_id", postgresql_where=column("parent_id").is_not(None)),
+        Index(None, "deleted_at", postgresql_where=column("deleted_at").is_not(None)),
+        search_index("todos"),
     )
 
     title: str = Field(sa_type=Text)
@@ -45,3 +93,8 @@ class Todo(Owned, table=True):
     due_date: date | None = Field(default=None, sa_type=Date)
     due_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     tags: list[str] = Field(default_factory=list, sa_type=ARRAY(Text), sa_column_kwargs={"server_default": "{}"})
+    list_id: UUID | None = Field(default=None, sa_type=Uuid)
+    parent_id: UUID | None = Field(default=None, sa_type=Uuid)
+    position: str = _position()
+    deleted_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    search: Any = Field(default=None, sa_column=search_column("title", "description"))

@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 from app.db.base import table_of
 from app.domain.todos.models import Todo
 from app.domain.todos.schemas import Priority, TodoCreate
+from app.lib.ordering import position_at
 
 _ACTS = (
     "Buy",
@@ -93,6 +94,7 @@ class TodoSeeder:
         "user_id",
         "id",
         *TodoCreate.__struct_fields__,
+        "position",
         "completed_at",
         "created_at",
         "updated_at",
@@ -106,7 +108,7 @@ class TodoSeeder:
             created = now - timedelta(days=_DAYS * pick.random() ** 2)
             done = created + (now - created) * pick.random() if values.completed else None
             fields = (getattr(values, name) for name in TodoCreate.__struct_fields__)
-            yield (user_id, uuid7(), *fields, done, created, done or created)
+            yield (user_id, uuid7(), *fields, position_at(created), done, created, done or created)
 
 
 @cache

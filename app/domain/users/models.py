@@ -18,4 +18,6 @@ class User(Timestamps, Base, table=True):
     email: str | None = Field(default=None, sa_type=Text)
     name: str | None = Field(default=None, sa_type=Text)
     image: str | None = Field(default=None, sa_type=Text)
+    bio: str | None = Field(default=None, sa_type=Text)
+    time_zone: str = Field(default="UTC", sa_type=Text, sa_column_kwargs={"server_default": "UTC"})
     deactivated_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))

@@ -7,6 +7,7 @@ import pytest
 from litestar import Litestar
 from sqlalchemy import Executable, delete, inspect, text
 from sqlalchemy.exc import IntegrityError
+from uuid_utils.compat import uuid7
 
 from app.lib.database_errors import constraint_name, sqlstate
 from tests.factories import insert_todos, new_user_id, todo_row, todo_rows, todos, users
@@ -35,6 +36,9 @@ REFUSED: dict[str, list[dict[str, Any]]] = {
     "ck_todos_tags_not_empty": [{"tags": ["", "x"]}],
     "ck_todos_completed_at_follows": [{"completed": True}, {"completed_at": NOW}],
     "ck_todos_due_once": [{"due_date": date(2026, 3, 1), "due_at": NOW}],
+    "ck_todos_position_length": [{"position": ""}, {"position": "x" * 65}],
+    "fk_todos_list_id": [{"list_id": uuid7()}],
+    "fk_todos_parent_id": [{"parent_id": uuid7()}],
     "ck_todos_version_positive": [{"version": 0}, {"version": -1}],
 }
 
@@ -72,6 +76,18 @@ class TestConstraints:
         await insert_todos(app, [row, todo_row(new_user_id(), id=row["id"])])
         assert constraint_name(await refusal(app, todos.insert(), row)) == "pk_todos"
 
+    async def test_nothing_is_its_own_parent(self, app: Litestar) -> None:
+        row = todo_row(new_user_id())
+        await insert_todos(app, [row])
+        statement = todos.update().where(todos.c.user_id == row["user_id"])
+        assert constraint_name(await refusal(app, statement, {"parent_id": row["id"]})) == "ck_todos_parent_is_another"
+
+    async def test_references_stay_inside_one_user(self, app: Litestar) -> None:
+        theirs, own = todo_row(new_user_id()), todo_row(new_user_id())
+        await insert_todos(app, [theirs, own])
+        statement = todos.update().where(todos.c.user_id == own["user_id"])
+        assert constraint_name(await refusal(app, statement, {"parent_id": theirs["id"]})) == "fk_todos_parent_id"
+
     async def test_an_owner_exists(self, app: Litestar) -> None:
         error = await refusal(app, todos.insert(), todo_row(new_user_id()))
         assert constraint_name(error) == "fk_todos_user_id"
@@ -95,7 +111,7 @@ class TestConstraints:
         query = text("SELECT conname FROM pg_constraint WHERE conrelid = 'app.todos'::regclass AND contype <> 'n'")
         async with app.state.database.engine.connect() as connection:
             found = {name for (name,) in await connection.execute(query)}
-        assert found == {*REFUSED, "pk_todos", "fk_todos_user_id"}
+        assert found == {*REFUSED, "pk_todos", "fk_todos_user_id", "ck_todos_parent_is_another"}
 
     async def test_the_table_has_the_columns_of_its_model(self, app: Litestar) -> None:
         async with app.state.database.engine.connect() as connection:
@@ -104,7 +120,8 @@ class TestConstraints:
             column.name: bool(column.nullable) for column in todos.columns
         }
         nullable = {column["name"] for column in columns if column["nullable"]}
-        assert nullable == {"description", "completed_at", "due_date", "due_at"}
+        assert nullable == {column.name for column in todos.columns if column.nullable}
+        assert nullable >= {"description", "completed_at", "due_date", "due_at", "list_id", "parent_id", "deleted_at"}
 
     async def test_defaults_are_those_of_the_schema(self, app: Litestar) -> None:
         row = todo_row(new_user_id())
@@ -113,4 +130,5 @@ class TestConstraints:
         await run(app, todos.insert().values({name: bare[name] for name in ("user_id", "id", "title")}), {})
         made = (await todo_rows(app, row["user_id"]))[bare["id"]]
         assert made.pop("created_at") == made.pop("updated_at")
+        assert len(made.pop("position")) == 13
         assert made.items() <= bare.items()

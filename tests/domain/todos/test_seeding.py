@@ -41,7 +41,8 @@ class TestTodoSeeder:
         rows = seeded(user_id)
         await insert_todos(app, rows)
         found = await todo_rows(app, user_id)
-        assert found == {row["id"]: row | {"version": 1} for row in rows}
+        unset = {"version": 1, "list_id": None, "parent_id": None, "deleted_at": None}
+        assert found == {row["id"]: unset | row for row in rows}
 
     async def test_they_can_be_copied_in_bulk(self, app: Litestar, alice: Client) -> None:
         await insert_todos(app, [todo_row(alice.user_id)])

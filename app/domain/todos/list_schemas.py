@@ -1,0 +1,47 @@
+"""Lists on the wire."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from app.lib.body import Body, Trimmed
+from app.lib.query import PageQuery
+
+MAX_NAME = 100
+COLOR = "^#[0-9a-f]{6}$"
+
+Name = Annotated[str, Trimmed(1, MAX_NAME)]
+Color = Annotated[str, Meta(pattern=r"^#[0-9a-fA-F]{6}\Z"), str.lower]
+
+
+class ListRead(Struct):
+    """A list, as the server keeps it."""
+
+    id: UUID
+    user_id: str
+    name: str
+    color: str | None
+    position: str
+    created_at: datetime
+    updated_at: datetime
+    version: int
+
+
+class ListCreate(Body):
+    """A whole list: what is left out takes its default."""
+
+    name: Name
+    color: Color | None = None
+
+
+class ListUpdate(Body):
+    """A JSON merge patch (RFC 7396): what is left out stays, `null` clears."""
+
+    name: Name | UnsetType = UNSET
+    color: Color | None | UnsetType = UNSET
+
+
+class ListQuery(PageQuery):
+    """Lists come as the user ordered them, unless sorted otherwise."""

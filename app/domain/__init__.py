@@ -6,9 +6,10 @@ from app.domain.todos.controllers import TodoController
 from app.domain.todos.seeding import TodoSeeder
 from app.domain.todos.tasks import TaskController
 from app.domain.users.commands import users
+from app.domain.users.controllers import PreferencesController, ProfileController
 from app.domain.users.seeding import IdentityFactory
 
-CONTROLLERS = (HealthController, TodoController)
+CONTROLLERS = (HealthController, TodoController, ProfileController, PreferencesController)
 DIALECTS = (TaskController,)  # unless TASKS_DIALECT is off
 SEEDERS = (TodoSeeder(),)
 USER_FACTORY = IdentityFactory

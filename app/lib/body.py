@@ -246,13 +246,16 @@ def _wrong(raw: dict[str, Any], kind: type[Struct]) -> Iterator[FieldError]:
             if field.required:
                 errors.append(FieldError("Required field is missing", pointer=f"/{name}"))
             continue
+        if below := list(_wrong_within(raw[name], field.type)):
+            errors += [FieldError(error.detail, pointer=f"/{name}{error.pointer}") for error in below]
+            continue
         try:
             valid[name] = value = msgspec.convert(raw[name], field.type)
             if value is not None and name in rules:
                 valid[name] = rules[name](value)
         except msgspec.ValidationError as error:
             detail, _, path = str(error).partition(" - at `$")
-            steps = "".join(f"/{name or index}" for name, index in _STEP.findall(path))
+            steps = "".join(f"/{name or index}" for name, index in _STEP.findall(path.removesuffix("`")))
             errors.append(_field_error(f"/{name}{steps}", detail))
         except Broken as broken:
             errors.append(FieldError(str(broken), pointer=f"/{name}{broken.path}"))
@@ -261,6 +264,14 @@ def _wrong(raw: dict[str, Any], kind: type[Struct]) -> Iterator[FieldError]:
     yield from errors
     if not errors and issubclass(kind, Body) and raw.keys() <= valid.keys():
         yield from _mistakes(valid, kind)
+
+
+def _wrong_within(raw: Any, annotation: Any) -> Iterator[FieldError]:
+    """Find what is wrong in an object within an object, each by itself."""
+    kinds = [annotation, *get_args(annotation)]
+    inner = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Struct)), None)
+    if inner is not None and isinstance(raw, dict):
+        yield from chain(_unknown(raw, inner), _wrong(raw, inner))
 
 
 def _mistakes(valid: dict[str, Any], kind: type[Body]) -> Iterator[FieldError]:

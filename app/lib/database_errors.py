@@ -9,7 +9,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from app.lib.errors import ApiError, Conflict, FieldError, Invalid, OwnerGone, Unavailable
 
 type Violations = Mapping[str, FieldError | ApiError]
-"""What a broken constraint, by its name, means to the client."""
+"""What a broken constraint, by its name, or an SQLSTATE means to the client."""
 
 # 08 connection, 28 login refused, 3D no such database, 53 out of resources, 57P0* shut down or starting up
 _UNAVAILABLE = ("08", "28", "3D", "53", "57P0")
@@ -64,11 +64,11 @@ def translate(error: BaseException, violations: Violations) -> ApiError | OwnerG
 def _violation(state: str, constraint: str | None, violations: Violations) -> ApiError | OwnerGone | None:
     if state == _LOST_REFERENCE and _OWNER_KEY.fullmatch(constraint or ""):
         return OwnerGone()
-    if state.startswith(_DATA):
-        return Invalid([FieldError("A value is beyond what the database can hold", pointer="")])
-    known = violations.get(constraint or "")
+    known = violations.get(constraint or state)
     if isinstance(known, FieldError):
         return Invalid([known])
     if known is not None:
         return known
+    if state.startswith(_DATA):
+        return Invalid([FieldError("A value is beyond what the database can hold", pointer="")])
     return Conflict() if state in _CONFLICTS else None

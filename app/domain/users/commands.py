@@ -6,7 +6,8 @@ import rich_click as click
 from litestar import Litestar
 
 from app.db.config import open_database
-from app.domain.users.services import UserAdministration, UserRead
+from app.domain.users.schemas import UserRead
+from app.domain.users.services import UserAdministration
 from app.lib.cli import UserId, run_async, settings_of, with_app
 from app.lib.errors import OperatorError
 

@@ -1,32 +1,30 @@
 """The users themselves: let in when their tokens hold, turned away when an operator closed them."""
 
 import time
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
-from msgspec import Struct
-from sqlalchemy import bindparam, func, null, select, update
+from sqlalchemy import ColumnElement, bindparam, case, func, null, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col
 
-from app.domain.users.models import User
+from app.domain.users.models import Preferences, User
+from app.domain.users.schemas import (
+    NOTIFICATIONS,
+    UNKNOWN_TIME_ZONE,
+    Notifications,
+    PreferencesRead,
+    ProfileRead,
+    UserRead,
+)
 from app.lib.auth import Identity
-from app.lib.errors import Forbidden
+from app.lib.errors import FieldError, Forbidden
+from app.lib.own_row import OwnRowService
 from app.lib.session import Session
 
 # How long a deactivation may take to be noticed, and how many users are remembered as active.
 TRUST_SECONDS = 5.0
 MAX_REMEMBERED = 100_000
-
-
-class UserRead(Struct):
-    """A user, as operators see them."""
-
-    id: str
-    email: str | None
-    name: str | None
-    created_at: datetime
-    deactivated_at: datetime | None
 
 
 _COLUMNS = [getattr(User, name) for name in UserRead.__struct_fields__]
@@ -111,3 +109,40 @@ class UserAdministration:
         """Close or reopen a user; None if there is none."""
         rows = await self._session.write(_ACTIVATE if active else _DEACTIVATE, {"key": user_id})
         return UserRead(*rows[0]) if rows else None
+
+
+class ProfileService(OwnRowService[ProfileRead]):
+    """The user's own row, which admission made."""
+
+    model = User
+    read = ProfileRead
+    owner = "id"
+    made_on_write = False
+    violations: ClassVar = {"22023": FieldError(UNKNOWN_TIME_ZONE, pointer="/time_zone")}
+
+    @classmethod
+    def derive(cls, changes: Mapping[str, ColumnElement[Any]]) -> Mapping[str, ColumnElement[Any]]:
+        """PostgreSQL, which will compute with the time zone, must know it too: it raises SQLSTATE 22023 if not."""
+        if (zone := changes.get("time_zone")) is None:
+            return changes
+        return {**changes, "time_zone": case((func.timezone(zone, func.now()).is_not(None), zone))}
+
+
+_SWITCHES = [NOTIFICATIONS + name for name in Notifications.__struct_fields__]
+_PLAIN = [name for name in PreferencesRead.__struct_fields__ if name != "notifications"]
+
+
+class PreferencesService(OwnRowService[PreferencesRead]):
+    """How the user likes it."""
+
+    model = Preferences
+    read = PreferencesRead
+    columns = (*_PLAIN, *_SWITCHES)
+    violations: ClassVar = {
+        "fk_preferences_default_list_id": FieldError("Expected one of the user's own lists", pointer="/default_list_id")
+    }
+
+    def present(self, row: Sequence[Any]) -> PreferencesRead:
+        """Put the switches into an object."""
+        plain = len(_PLAIN)
+        return super().present([*row[:plain], Notifications(*row[plain:])])

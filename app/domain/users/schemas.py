@@ -1,0 +1,146 @@
+"""Users, their profiles and their preferences on the wire."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+from zoneinfo import available_timezones
+
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+from app.lib.body import Body, Broken, Trimmed
+from app.lib.language import language_tag
+from app.lib.query import Limit, Offset, Query
+
+MAX_NAME, MAX_BIO, MAX_LANGUAGE = 200, 2000, 100
+THEMES = ("system", "light", "dark")
+WEEK_STARTS = ("monday", "sunday", "saturday")
+PRIORITIES = ("none", "low", "medium", "high")
+UNKNOWN_TIME_ZONE = "Expected the name of a time zone (IANA), as `Europe/Berlin`"
+NOTIFICATIONS = "notify_"  # begins the columns that an object holds on the wire
+
+# What the host calls its own zone is none of IANA's.
+_TIME_ZONES = frozenset(available_timezones()) - {"localtime"}
+
+
+def known_time_zone(name: str) -> str:
+    """Take a zone by its name in IANA's database. Raises `Broken`."""
+    if name not in _TIME_ZONES:
+        raise Broken(UNKNOWN_TIME_ZONE)
+    return name
+
+
+Name = Annotated[str, Trimmed(1, MAX_NAME)]
+Bio = Annotated[str, Meta(max_length=MAX_BIO)]
+TimeZone = Annotated[str, known_time_zone, Meta(max_length=100)]
+Language = Annotated[str, language_tag, Meta(max_length=MAX_LANGUAGE)]
+Theme = Literal["system", "light", "dark"]
+WeekStart = Literal["monday", "sunday", "saturday"]
+Priority = Literal["none", "low", "medium", "high"]
+
+
+class ProfileRead(Struct):
+    """What the server knows of a user: by their token at first sight, and by themselves since."""
+
+    id: str
+    email: str | None
+    name: str | None
+    image: str | None
+    bio: str | None
+    time_zone: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class ProfileReplace(Body):
+    """A whole profile: what is left out takes its default."""
+
+    name: Name | None = None
+    bio: Bio | None = None
+    time_zone: TimeZone = "UTC"
+
+
+class ProfileUpdate(Body):
+    """A JSON merge patch (RFC 7396): what is left out stays, `null` clears."""
+
+    name: Name | None | UnsetType = UNSET
+    bio: Bio | None | UnsetType = UNSET
+    time_zone: TimeZone | UnsetType = UNSET
+
+
+class Notifications(Struct, forbid_unknown_fields=True):
+    """What a user wants to hear of."""
+
+    email: bool = False
+    push: bool = False
+    due_reminders: bool = False
+    daily_summary: bool = False
+
+
+class NotificationsUpdate(Struct, forbid_unknown_fields=True):
+    """A merge patch within one: `null` goes back to the default."""
+
+    email: bool | None | UnsetType = UNSET
+    push: bool | None | UnsetType = UNSET
+    due_reminders: bool | None | UnsetType = UNSET
+    daily_summary: bool | None | UnsetType = UNSET
+
+
+class PreferencesRead(Struct):
+    """How a user likes it; the defaults, until something else is written."""
+
+    theme: Theme = "system"
+    language: str = "en"
+    week_start: WeekStart = "monday"
+    default_list_id: UUID | None = None
+    default_priority: Priority = "none"
+    notifications: Notifications = field(default_factory=Notifications)
+
+
+class _PreferencesBody(Body):
+    def sent(self) -> dict[str, Any]:
+        """Give the notifications by their columns."""
+        sent = super().sent()
+        if notifications := sent.pop("notifications", None):
+            members = {name: getattr(notifications, name) for name in notifications.__struct_fields__}
+            sent |= {NOTIFICATIONS + name: bool(wanted) for name, wanted in members.items() if wanted is not UNSET}
+        return sent
+
+
+class PreferencesReplace(_PreferencesBody):
+    """Whole preferences: what is left out takes its default."""
+
+    theme: Theme = "system"
+    language: Language = "en"
+    week_start: WeekStart = "monday"
+    default_list_id: UUID | None = None
+    default_priority: Priority = "none"
+    notifications: Notifications = field(default_factory=Notifications)
+
+
+class PreferencesUpdate(_PreferencesBody):
+    """A JSON merge patch (RFC 7396), also within `notifications`."""
+
+    theme: Theme | UnsetType = UNSET
+    language: Language | UnsetType = UNSET
+    week_start: WeekStart | UnsetType = UNSET
+    default_list_id: UUID | None | UnsetType = UNSET
+    default_priority: Priority | UnsetType = UNSET
+    notifications: NotificationsUpdate | UnsetType = UNSET
+
+
+class UserRead(Struct):
+    """A user, as administrators and operators see them."""
+
+    id: str
+    email: str | None
+    name: str | None
+    created_at: datetime
+    deactivated_at: datetime | None
+
+
+class UserQuery(Query):
+    """A page of users, of all of them or of those (not) deactivated."""
+
+    limit: Limit = 20
+    offset: Offset = 0
+    deactivated: bool | UnsetType = UNSET

@@ -1,0 +1,193 @@
+"""GET, PUT, PATCH /api/{user_id}/profile."""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from typing import Any
+from zoneinfo import available_timezones
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from litestar import Litestar
+from sqlalchemy import delete, text
+
+from app.domain.users import schemas
+from tests.factories import users
+from tests.support import Client, assert_problem, mistakes, token_for
+
+FIELDS = ["id", "email", "name", "image", "bio", "time_zone", "created_at", "updated_at"]
+BODIES = {"GET": None, "PUT": {"name": "Zoë"}, "PATCH": {"name": "Zoë"}}
+OWN = ("id", "email", "image", "created_at", "updated_at", "deactivated_at", "user_id", "version")
+
+
+async def erase(app: Litestar, user_id: str) -> None:
+    async with app.state.database.engine.begin() as connection:
+        await connection.execute(delete(users).where(users.c.id == user_id))
+
+
+@pytest.mark.parametrize("method", BODIES)
+class TestWalls:
+    async def test_needs_a_token(self, anonymous: httpx.AsyncClient, alice: Client, method: str) -> None:
+        response = await anonymous.request(method, alice.path("profile"), json=BODIES[method])
+        assert_problem(response, 401, "Missing authentication token")
+
+    async def test_belongs_to_the_path(self, alice: Client, bob: Client, method: str) -> None:
+        before = (await alice.get(alice.path("profile"))).json()
+        assert_problem(await bob.request(method, alice.path("profile"), json=BODIES[method]), 403)
+        assert (await alice.get(alice.path("profile"))).json() == before
+
+    async def test_an_administrator_is_no_exception(
+        self, alice: Client, client_of: Callable[..., Client], method: str
+    ) -> None:
+        admin_id = f"admin-{secrets.token_hex(8)}"
+        admin = client_of(admin_id, headers={"Authorization": f"Bearer {token_for(admin_id, role='admin')}"})
+        assert_problem(await admin.request(method, alice.path("profile"), json=BODIES[method]), 403)
+
+    async def test_takes_no_parameters(self, alice: Client, method: str) -> None:
+        response = await alice.request(method, alice.path("profile") + "?x=1", json=BODIES[method])
+        assert mistakes(response) == {"x": "Unknown query parameter"}
+
+    async def test_who_was_erased_elsewhere_has_a_new_one(self, app: Litestar, alice: Client, method: str) -> None:
+        before = (await alice.put(alice.path("profile"), json={"bio": "Old"})).json()
+        await erase(app, alice.user_id)
+        response = await alice.request(method, alice.path("profile"), json=BODIES[method])
+        assert response.status_code == 200
+        assert response.json()["bio"] is None
+        assert response.json()["created_at"] > before["created_at"]
+
+
+class TestGet:
+    async def test_has_the_claims_of_the_first_token(self, client_of: Callable[..., Client]) -> None:
+        user_id = f"user-{secrets.token_hex(8)}"
+        claims = {"email": "zoe@example.com", "name": "Zoë", "image": "https://example.com/z.png"}
+        zoe = client_of(user_id, headers={"Authorization": f"Bearer {token_for(user_id, **claims)}"})
+        response = await zoe.get(zoe.path("profile"))
+        profile = response.json()
+        assert (response.status_code, list(profile)) == (200, FIELDS)
+        assert profile.items() >= {"id": user_id, "bio": None, "time_zone": "UTC", **claims}.items()
+        assert profile["created_at"] == profile["updated_at"]
+        assert "etag" not in response.headers
+
+    async def test_is_there_at_once(self, alice: Client) -> None:
+        profile = (await alice.get(alice.path("profile"))).json()
+        assert profile.items() >= dict.fromkeys(("email", "name", "image", "bio"), None).items()
+
+
+class TestWrite:
+    async def test_replaces_all_that_can_be_written(self, alice: Client) -> None:
+        await alice.put(alice.path("profile"), json={"name": "A", "bio": "B", "time_zone": "Asia/Tokyo"})
+        profile = (await alice.put(alice.path("profile"), json={})).json()
+        assert (profile["name"], profile["bio"], profile["time_zone"]) == (None, None, "UTC")
+        assert (await alice.get(alice.path("profile"))).json() == profile
+
+    async def test_patches_what_is_sent(self, alice: Client) -> None:
+        await alice.put(alice.path("profile"), json={"name": "A", "bio": "B", "time_zone": "Asia/Tokyo"})
+        profile = (await alice.patch(alice.path("profile"), json={"name": None})).json()
+        assert (profile["name"], profile["bio"], profile["time_zone"]) == (None, "B", "Asia/Tokyo")
+
+    async def test_an_empty_patch_changes_nothing(self, alice: Client) -> None:
+        before = (await alice.get(alice.path("profile"))).json()
+        assert (await alice.patch(alice.path("profile"), json={})).json() == before
+
+    async def test_moves_updated_at(self, alice: Client) -> None:
+        before = (await alice.get(alice.path("profile"))).json()
+        after = (await alice.patch(alice.path("profile"), json={"bio": "x"})).json()
+        assert after["updated_at"] > before["updated_at"]
+        assert after["created_at"] == before["created_at"]
+
+    async def test_is_no_conditional_write(self, alice: Client) -> None:
+        response = await alice.patch(alice.path("profile"), json={"bio": "x"}, headers={"If-Match": '"9"'})
+        assert response.status_code == 200
+
+    @pytest.mark.parametrize("method", ["PUT", "PATCH"])
+    async def test_everything_wrong_is_named_at_once(self, alice: Client, method: str) -> None:
+        body = {"name": " ", "bio": "x" * 2001, "time_zone": "Mars/Base", "nick": "z"}
+        response = await alice.request(method, alice.path("profile"), json=body)
+        assert mistakes(response).keys() == {"/name", "/bio", "/time_zone", "/nick"}
+
+    @pytest.mark.parametrize("name", OWN)
+    async def test_the_servers_own_fields_are_refused(self, alice: Client, name: str) -> None:
+        response = await alice.patch(alice.path("profile"), json={name: "x"})
+        assert mistakes(response) == {f"/{name}": "Unknown field"}
+
+    @pytest.mark.parametrize(
+        ("fields", "stored"),
+        [
+            ({"name": "x" * 200}, "x" * 200),
+            ({"name": " Zoë \n"}, "Zoë"),
+            ({"bio": ""}, ""),
+            ({"bio": "\N{PILE OF POO}" * 2000}, "\N{PILE OF POO}" * 2000),
+            ({"bio": " kept as it is "}, " kept as it is "),
+            ({"time_zone": "America/Argentina/Buenos_Aires"}, "America/Argentina/Buenos_Aires"),
+        ],
+    )
+    async def test_valid(self, alice: Client, fields: dict[str, Any], stored: str) -> None:
+        response = await alice.patch(alice.path("profile"), json=fields)
+        assert response.status_code == 200, response.text
+        assert [response.json()[name] for name in fields] == [stored]
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            *({"name": value} for value in ("", " ", "x" * 201, 5, "nul\x00", ["a"])),
+            *({"bio": value} for value in ("x" * 2001, 5, "nul\x00")),
+            *(
+                {"time_zone": value}
+                for value in (
+                    None,
+                    "",
+                    "utc",
+                    "CEST",
+                    "UTC+3",
+                    "FOO5",
+                    "localtime",
+                    "../etc/passwd",
+                    "Europe/berlin",
+                    5,
+                )
+            ),
+        ],
+    )
+    async def test_invalid(self, alice: Client, fields: dict[str, Any]) -> None:
+        before = (await alice.get(alice.path("profile"))).json()
+        response = await alice.patch(alice.path("profile"), json=fields)
+        assert mistakes(response).keys() == {f"/{name}" for name in fields}
+        assert (await alice.get(alice.path("profile"))).json() == before
+
+    async def test_concurrent_patches_of_different_fields_keep_both(self, alice: Client) -> None:
+        fields = [{"name": "A"}, {"bio": "B"}, {"time_zone": "Asia/Tokyo"}] * 5
+        answers = await asyncio.gather(*(alice.patch(alice.path("profile"), json=each) for each in fields))
+        assert {answer.status_code for answer in answers} == {200}
+        profile = (await alice.get(alice.path("profile"))).json()
+        assert (profile["name"], profile["bio"], profile["time_zone"]) == ("A", "B", "Asia/Tokyo")
+
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+    @given(name=st.text(max_size=220))
+    async def test_any_text_is_a_name_or_refused(self, alice: Client, name: str) -> None:
+        response = await alice.patch(alice.path("profile"), json={"name": name})
+        trimmed = name.strip()
+        if 1 <= len(trimmed) <= 200 and "\x00" not in name:
+            assert response.json()["name"] == trimmed
+        else:
+            assert mistakes(response).keys() == {"/name"}
+
+
+class TestTimeZones:
+    async def test_every_one_that_is_taken_serves_postgresql_too(self, app: Litestar, alice: Client) -> None:
+        known = {
+            row[0] for row in await app.state.database.session().read(text("SELECT name FROM pg_timezone_names"), {})
+        }
+        for name in [*sorted(available_timezones() - known)[:5], "Europe/Berlin", "Asia/Kathmandu"]:
+            response = await alice.patch(alice.path("profile"), json={"time_zone": name})
+            assert response.status_code == (200 if name in known else 422)
+
+    async def test_one_that_postgresql_does_not_know_is_refused(
+        self, alice: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(schemas, "_TIME_ZONES", frozenset({"Mars/Olympus_Mons"}))
+        for method in ("PUT", "PATCH"):
+            response = await alice.request(method, alice.path("profile"), json={"time_zone": "Mars/Olympus_Mons"})
+            assert mistakes(response) == {"/time_zone": schemas.UNKNOWN_TIME_ZONE}
+        assert (await alice.get(alice.path("profile"))).json()["time_zone"] == "UTC"

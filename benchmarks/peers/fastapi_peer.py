@@ -4,13 +4,14 @@ FastAPI, SQLModel, Pydantic, SQLAlchemy's async engine on asyncpg, PyJWT. `fasta
 what the contract asks of every answer (problem documents, request ids, the body limit).
 """
 
+import json
 import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Never
 from urllib.parse import quote, urlencode
 from uuid import UUID, uuid4
 
@@ -404,8 +405,16 @@ async def json_body(request: Request) -> None:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in ("application/json", "application/merge-patch+json"):
         raise HTTPException(415, "The body must be JSON: Content-Type: application/json")
-    if not await request.body():
-        raise HTTPException(400, "The body is not valid JSON")
+    try:
+        body = (await request.body()).decode()
+        if not body or "NaN" in body or "Infinity" in body:  # Python's parser takes both, RFC 8259 neither
+            json.loads(body, parse_constant=refuse_constant)
+    except ValueError:
+        raise HTTPException(400, "The body is not valid JSON") from None
+
+
+def refuse_constant(name: str) -> Never:
+    raise ValueError(name)
 
 
 # --- the application --------------------------------------------------------------------------------------
@@ -441,7 +450,7 @@ if settings.cors_origins:
 TODOS = "/api/{user_id}/todos"
 TODO = TODOS + "/{todo_id:uuid}"
 PLAIN = [Depends(no_parameters)]
-WITH_BODY = [Depends(no_parameters), Depends(json_body)]
+WITH_BODY = [Depends(json_body), Depends(no_parameters)]
 IfMatch = Annotated[str | None, Header()]
 
 

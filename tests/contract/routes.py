@@ -1,0 +1,49 @@
+"""Every route of the contract, below `/api/{user_id}`, with a body that would do."""
+
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import pytest
+
+
+class Route(NamedTuple):
+    """An operation; `{id}` in its path is that of a resource."""
+
+    method: str
+    path: str
+    json: Any = None
+
+    def of(self, resource: object = None) -> dict[str, Any]:
+        """Give the arguments of a request to it, on this resource or on one that never was."""
+        return {"method": self.method, "path": self.path.format(id=resource or uuid4()), "json": self.json}
+
+
+TITLE = {"title": "Another title"}
+CORE = (
+    Route("GET", "/todos"),
+    Route("POST", "/todos", TITLE),
+    Route("GET", "/todos/{id}"),
+    Route("PUT", "/todos/{id}", TITLE),
+    Route("PATCH", "/todos/{id}", TITLE),
+    Route("DELETE", "/todos/{id}"),
+    Route("POST", "/todos/{id}/toggle-complete"),
+    Route("POST", "/todos/{id}/complete"),
+    Route("POST", "/todos/{id}/reopen"),
+)
+TASKS = (
+    Route("GET", "/tasks"),
+    Route("POST", "/tasks", TITLE),
+    Route("GET", "/tasks/{id}"),
+    Route("PUT", "/tasks/{id}", TITLE),
+    Route("PATCH", "/tasks/{id}", TITLE),
+    Route("DELETE", "/tasks/{id}"),
+    Route("PATCH", "/tasks/{id}/complete"),
+)
+FULL = TASKS
+ON_A_TODO = tuple(route for route in CORE + TASKS if "{id}" in route.path)
+
+
+def parameters(*routes: Route) -> list[Any]:
+    """Give routes as parameters of a test, each in its level."""
+    mark = {True: pytest.mark.core, False: pytest.mark.full}
+    return [pytest.param(route, marks=mark[route in CORE], id=f"{route.method} {route.path}") for route in routes]

@@ -1,0 +1,177 @@
+"""3. JSON."""
+
+import json
+import re
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from .api import User, body, mistakes, problem
+from .routes import CORE, FULL, Route, parameters
+from .strategies import examples, printable, storable
+
+says = partial(pytest.mark.contract, "3. JSON")
+core = pytest.mark.core
+
+FIELDS = (
+    "id",
+    "user_id",
+    "title",
+    "description",
+    "completed",
+    "completed_at",
+    "priority",
+    "due_date",
+    "due_at",
+    "tags",
+)
+OWN = ("id", "user_id", "created_at", "updated_at", "version", "completed_at")
+UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
+
+
+@core
+@says("snake_case")
+@says("absent values are null, never left out")
+def test_a_todo_has_every_field(alice: User) -> None:
+    todo = alice.create()
+    for found in (todo, alice.read(todo["id"]), alice.page()["items"][0]):
+        assert found.keys() >= {*FIELDS, "created_at", "updated_at", "version"}
+        assert all(re.fullmatch("[a-z][a-z0-9_]*", name) for name in found)
+    assert [todo[name] for name in ("description", "completed_at", "due_date", "due_at")] == [None] * 4
+
+
+@core
+@says("timestamps RFC 3339 in UTC with Z")
+def test_timestamps(alice: User) -> None:
+    todo = alice.create(completed=True, due_at="2026-03-01T01:30:00+02:00")
+    for name in ("created_at", "updated_at", "completed_at", "due_at"):
+        assert UTC.fullmatch(todo[name]), (name, todo[name])
+    assert datetime.fromisoformat(todo["due_at"]) == datetime.fromisoformat("2026-02-28T23:30:00Z")
+
+
+@core
+@says("ids are UUIDv7")
+def test_ids(alice: User) -> None:
+    ids = [UUID(alice.create()["id"]) for _ in range(3)]
+    assert [each.version for each in ids] == [7, 7, 7]
+    assert [each.variant for each in ids] == ["specified in RFC 4122"] * 3
+
+
+@core
+@says("enums are lower-case strings")
+def test_enums(alice: User) -> None:
+    assert alice.create(priority="high")["priority"] == "high"
+    assert mistakes(alice.post("/todos", json={"title": "x", "priority": "High"})) == {"/priority"}
+
+
+@core
+@says("UTF-8")
+def test_the_answer_is_utf8(alice: User) -> None:
+    response = alice.post("/todos", json={"title": "Zoë 😀"})
+    assert response.headers["content-type"].partition(";")[0] == "application/json"
+    assert json.loads(response.content.decode())["title"] == "Zoë 😀"
+
+
+@core
+@says("UTF-8")
+@examples(60)
+@given(title=printable(200), description=storable(300), tags=st.lists(printable(50), max_size=5, unique=True))
+def test_any_text_comes_back(new_user: Callable[..., User], title: str, description: str, tags: list[str]) -> None:
+    user = new_user()
+    todo = user.create(title=title, description=description, tags=tags)
+    for found in (todo, user.read(todo["id"]), user.page(tag=tags[:1])["items"][0]):
+        assert (found["title"], found["description"], found["tags"]) == (title, description, tags)
+
+
+@core
+@says("Unknown fields in a body")
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+def test_unknown_fields_are_named(alice: User, method: str) -> None:
+    todo = alice.create()
+    path = "/todos" if method == "POST" else f"/todos/{todo['id']}"
+    wrong = {"title": "x", "titel": "y", "Title": "z", "due": None, "": 1}
+    assert mistakes(alice.request(method, path, json=wrong)) == {"/titel", "/Title", "/due", "/"}
+    assert alice.page()["items"] == [todo]
+
+
+@says("unknown query parameters are refused with 422 that names them")
+@pytest.mark.parametrize("route", parameters(*CORE, *FULL))
+def test_unknown_parameters_are_named(alice: User, route: Route) -> None:
+    todo = alice.create()
+    request = route.of(todo["id"]) | {"params": {"nope": "1", "Limit": "2"}}
+    assert mistakes(alice.request(**request)) == {"nope", "Limit"}
+    assert alice.page()["items"] == [todo]
+
+
+@core
+@says("NUL characters and lone surrogates are refused with 422")
+@pytest.mark.parametrize("escape", ["\\u0000", "a\\u0000b", "\\ud800", "a\\udfffb", "\\ude00\\ud83d"])
+def test_text_that_nobody_can_store(alice: User, escape: str) -> None:
+    todo = alice.create()
+    for wrong in (
+        f'{{"title": "{escape}"}}',
+        f'{{"title": "x", "description": "{escape}"}}',
+        f'{{"title": "x", "tags": ["{escape}"]}}',
+        f'{{"title": "x", "{escape}": 1}}',
+    ):
+        for method, path in (("POST", "/todos"), ("PUT", f"/todos/{todo['id']}"), ("PATCH", f"/todos/{todo['id']}")):
+            problem(alice.request(method, path, content=wrong, headers={"Content-Type": "application/json"}), 422)
+    assert alice.page()["items"] == [todo]
+
+
+@core
+@says("NUL characters and lone surrogates are refused with 422")
+def test_nul_in_a_parameter(alice: User) -> None:
+    for name in ("tag", "limit", "sort", "created_after"):
+        problem(alice.get(f"/todos?{name}=%00"), 422)
+
+
+@core
+@says("Fields that the server owns (id, user_id, created_at, …) cannot be written")
+@pytest.mark.contract("4. Todos /api/{user_id}/todos", "server's own")
+@pytest.mark.parametrize("field", OWN)
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+def test_the_servers_own_fields(alice: User, bob: User, field: str, method: str) -> None:
+    todo = alice.create()
+    other = bob.create()
+    path = "/todos" if method == "POST" else f"/todos/{todo['id']}"
+    for value in (todo[field], other[field], 99):
+        assert mistakes(alice.request(method, path, json={"title": "x", field: value})) == {f"/{field}"}
+    assert alice.page()["items"] == [todo]
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | storable(20),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=5), values, max_size=3),
+    max_leaves=8,
+)
+names = st.sampled_from(["title", "description", "completed", "priority", "due_date", "due_at", "tags", "id", "x"])
+
+
+@core
+@says("refused with 422 that names them (a silent typo loses data)")
+@pytest.mark.contract("2. Errors", "422 well-formed but invalid")
+@examples(80)
+@given(value=json_values | st.dictionaries(names, json_values, min_size=1, max_size=5))
+def test_any_json_is_taken_or_refused(new_user: Callable[..., User], value: Any) -> None:
+    user = new_user()
+    todo = user.create()
+    text = json.dumps(value).encode()
+    for method, path in (("POST", "/todos"), ("PUT", f"/todos/{todo['id']}"), ("PATCH", f"/todos/{todo['id']}")):
+        response = user.request(method, path, content=text, headers={"Content-Type": "application/json"})
+        if response.status_code < 300:
+            assert value.keys() <= {*FIELDS} - {*OWN}
+            todo = todo if method == "POST" else body(response)
+        else:
+            problem(response, 422)
+        assert user.read(todo["id"]) == todo

@@ -1,0 +1,114 @@
+"""`docs/contract.md` and `tests/contract` belong together: every test quotes what it tests."""
+
+import ast
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from app.lib.settings import PROJECT
+
+SUITE = PROJECT / "tests" / "contract"
+CONTRACT = PROJECT / "docs" / "contract.md"
+NEEDED = {"httpx", "hypothesis", "pytest"}
+LEVELS = {"core", "full"}
+
+
+def plain(text: str) -> str:
+    """Take away what is only there for the eye."""
+    return " ".join(re.sub(r"[`*]", "", text.replace("\\|", "|")).split())
+
+
+@cache
+def sections() -> dict[str, str]:
+    """Give the plain text of each section; a row of a table reads `first: second: third;`."""
+    found: dict[str, str] = {}
+    title = ""
+    lines = CONTRACT.read_text().splitlines()
+    for line, after in zip(lines, [*lines[1:], ""], strict=True):
+        if line.startswith("##"):
+            title = plain(line.lstrip("#"))
+            found[title] = ""
+        elif title and line.startswith("| ") and not line.startswith("| --") and not after.startswith("| --"):
+            cells = map(plain, re.split(r"(?<!\\)\|", line.strip("|")))
+            found[title] += ": ".join(cell for cell in cells if cell) + "; "
+        elif title and not line.startswith(("|", "```", "#")):
+            found[title] += plain(line) + " "
+    return {title: " ".join(text.split()) for title, text in found.items()}
+
+
+def modules() -> Iterator[ModuleType]:
+    """Give the tests."""
+    for file in sorted(SUITE.glob("test_*.py")):
+        yield importlib.import_module(f"tests.contract.{file.stem}")
+
+
+def contract_tests() -> Iterator[tuple[str, list[pytest.Mark]]]:
+    """Give each test function and its marks."""
+    for module in modules():
+        outer = marks_of(module)
+        for name, member in vars(module).items():
+            if inspect.isclass(member) and name.startswith("Test"):
+                inner = [(f"{name}.{each}", function) for each, function in vars(member).items()]
+                of_class = marks_of(member)
+            else:
+                inner, of_class = [(name, member)], []
+            for each, function in inner:
+                if each.rpartition(".")[2].startswith("test_"):
+                    yield f"{module.__name__}.{each}", [*outer, *of_class, *marks_of(function)]
+
+
+def marks_of(thing: Any) -> list[pytest.Mark]:
+    found = getattr(thing, "pytestmark", [])
+    return [
+        each.mark if isinstance(each, pytest.MarkDecorator) else each
+        for each in (found if isinstance(found, list) else [found])
+    ]
+
+
+def quotes() -> Iterator[tuple[str, str, str]]:
+    """Give what each test says that it tests: its name, the section, the words."""
+    for name, marks in contract_tests():
+        for mark in marks:
+            if mark.name == "contract":
+                yield name, *mark.args
+
+
+def test_every_test_quotes_the_contract() -> None:
+    assert sum(1 for _ in contract_tests()) > 90
+    quoting = {name for name, _, _ in quotes()}
+    assert [name for name, _ in contract_tests() if name not in quoting] == []
+
+
+def test_every_quote_stands_there() -> None:
+    wrong = [str(quote) for quote in quotes() if plain(quote[2]) not in sections().get(quote[1], "")]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_test_has_a_level() -> None:
+    """By its own marks, or by those of its parameters, in `routes.parameters`."""
+    for name, marks in contract_tests():
+        levels = [mark.name for mark in marks if mark.name in LEVELS]
+        by_route = any(
+            hasattr(value, "marks") for mark in marks if mark.name == "parametrize" for value in mark.args[1]
+        )
+        assert len(levels) == (0 if by_route else 1), name
+
+
+def test_it_imports_nothing_of_the_project() -> None:
+    for file in SUITE.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            else:
+                assert not (isinstance(node, ast.ImportFrom) and node.level > 1), file
+                continue
+            assert {name.partition(".")[0] for name in names} <= {*sys.stdlib_module_names, *NEEDED}, file

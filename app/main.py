@@ -27,7 +27,6 @@ from app.lib.http import ApiRequest, ApiResponse, before_handler, criteria_of, h
 from app.lib.idempotency import Idempotency
 from app.lib.jwks import PublishedKeys, from_file, from_url
 from app.lib.keys import KeyRing, KeySource, SharedSecrets
-from app.lib.openapi import openapi_config
 from app.lib.process import end_with_parent
 from app.lib.readmission import Readmission
 from app.lib.routes import unowned
@@ -61,7 +60,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
         request_max_body_size=settings.body_limit,
         lifespan=[_with_database],
         state=State({"settings": settings, "cursor_seal": CursorSeal(settings.cursor_key)}),
-        openapi_config=openapi_config(),
+        openapi_config=None,  # the description is our own: app.lib.openapi
         plugins=[Commands()],
         logging_config=None,
     )

@@ -1,7 +1,7 @@
 """The domains, joined by a line each: what they serve, what they seed, what they add to manage.py."""
 
 from app.domain.system import commands as system
-from app.domain.system.controllers import HealthController
+from app.domain.system.controllers import DescriptionController, HealthController
 from app.domain.todos.controllers import TodoController
 from app.domain.todos.seeding import TodoSeeder
 from app.domain.todos.tasks import TaskController
@@ -9,8 +9,8 @@ from app.domain.users.commands import users
 from app.domain.users.controllers import PreferencesController, ProfileController
 from app.domain.users.seeding import IdentityFactory
 
-CONTROLLERS = (HealthController, TodoController, ProfileController, PreferencesController)
+CONTROLLERS = (HealthController, DescriptionController, TodoController, ProfileController, PreferencesController)
 DIALECTS = (TaskController,)  # unless TASKS_DIALECT is off
 SEEDERS = (TodoSeeder(),)
 USER_FACTORY = IdentityFactory
-COMMANDS = (system.run, system.token, system.routes, system.check, system.health, users)
+COMMANDS = (system.run, system.token, system.routes, system.openapi, system.check, system.health, users)

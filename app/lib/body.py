@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import cache
 from itertools import chain, islice
 from types import UnionType
-from typing import Annotated, Any, Never, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Never, Union, get_args, get_origin
 
 import msgspec
 from msgspec import UNSET, Meta, Struct
@@ -49,6 +49,36 @@ class Trimmed:
             raise Broken(f"Expected {self.min_length} to {self.max_length} characters after trimming")
         return value
 
+    @property
+    def json_schema(self) -> dict[str, Any]:
+        """The same rule for a text that is not trimmed yet."""
+        visible = r"[^\s\u0000]"
+        trimmed = rf"{visible}([^\u0000]{{0,{self.max_length - 2}}}{visible})?" if self.max_length > 1 else visible
+        return {
+            "type": "string",
+            "description": f"{self.min_length} to {self.max_length} characters after trimming",
+            "pattern": rf"^\s*{trimmed if self.min_length else f'({trimmed})?'}\s*$",
+        }
+
+
+class AtMostOne:
+    """A rule between fields: one of them may have a value, the others none or null."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self.error = FieldError(f"At most one of {' and '.join(names)} can be set", pointer=f"/{names[0]}")
+
+    def is_broken_by(self, body: Struct) -> bool:
+        """Tell whether two of them have a value."""
+        values = [value for name in self.names if (value := getattr(body, name)) is not None and value is not UNSET]
+        return len(values) > 1
+
+    @property
+    def json_schema(self) -> dict[str, Any]:
+        """Each choice leaves one of the fields its value."""
+        empty = {name: {"type": "null"} for name in self.names}
+        return {"anyOf": [{"properties": {k: empty[k] for k in self.names if k != name}} for name in self.names]}
+
 
 def distinct(values: list[Any]) -> list[Any]:
     """Drop doubles, keep the order."""
@@ -79,6 +109,8 @@ class Body(Struct, forbid_unknown_fields=True, kw_only=True):
     A subclass with `forbid_unknown_fields=False` passes them over.
     """
 
+    between: ClassVar[tuple[AtMostOne, ...]] = ()
+
     def __post_init__(self) -> None:
         for name, rule in _rules(type(self)):
             value = getattr(self, name)
@@ -89,7 +121,7 @@ class Body(Struct, forbid_unknown_fields=True, kw_only=True):
 
     def mistakes(self) -> Iterator[FieldError]:
         """Yield what is wrong between fields that are each valid alone."""
-        yield from ()
+        yield from (rule.error for rule in self.between if rule.is_broken_by(self))
 
     def sent(self) -> dict[str, Any]:
         """Give the fields of a partial body that the client did send."""

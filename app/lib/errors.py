@@ -33,6 +33,12 @@ class Problem(msgspec.Struct, kw_only=True):
     request_id: str
 
 
+class InvalidProblem(Problem):
+    """The body of a 422: everything that is wrong, by name."""
+
+    errors: list[FieldError]
+
+
 class ApiError(Exception):
     """An answer other than success. Subclasses are named for the fact and fix the status."""
 

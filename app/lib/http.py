@@ -73,8 +73,6 @@ def criteria_of(request: ApiRequest) -> Any:
 
 async def before_handler(request: Request[Any, Any, Any]) -> Response[Any] | None:
     """Answer OPTIONS, and refuse parameters where a handler takes none, after what outranks a 422."""
-    if request.route_handler.handler_name == "handle_schema_path_not_found":
-        raise NotFound  # in our shape, not on Litestar's page
     if request.method == "OPTIONS":
         return ApiResponse(None, headers={"Allow": ", ".join(_methods(request))})
     if request.scope["query_string"] and "criteria" not in request.route_handler.opt:
@@ -115,8 +113,9 @@ class ApiResponse(Response[Any]):
                 headers.append((b"link", _next_page(request.scope, self.content.next_cursor)))
         elif self.status_code == 201:
             headers.append((b"location", _location(request.scope["path"], self.content.id)))
-        if isinstance(self.content, bytes):  # a document that Litestar has rendered: OpenAPI
-            return Reply(self.status_code or 200, [(b"content-type", JSON), *headers], self.content)
+        if isinstance(self.content, bytes):  # a page
+            html = f"{self.media_type}; charset=utf-8".encode()
+            return Reply(self.status_code or 200, [(b"content-type", html), *headers], self.content)
         return Reply(self.status_code or 200, [(b"content-type", JSON), *headers], _encoder.encode(self.content))
 
 

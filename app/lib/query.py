@@ -12,7 +12,9 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from app.lib.body import Broken, in_utc
+from app.lib.cursor import MAX_CURSOR_LENGTH
 from app.lib.errors import FieldError, Invalid
+from app.lib.openapi.schema import Shape
 
 # The largest offset that PostgreSQL takes is 2**63 - 1; nobody pages that far by hand.
 MAX_OFFSET = 2**31 - 1
@@ -35,7 +37,8 @@ def integer(text: str) -> int:
     return int(text)
 
 
-Moment = Annotated[datetime, moment]
+DAY_OR_INSTANT = Shape(anyOf=[{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}])
+Moment = Annotated[datetime, moment, DAY_OR_INSTANT]
 
 
 type Sort = tuple[tuple[str, bool], ...]
@@ -56,6 +59,11 @@ class Query(Struct, forbid_unknown_fields=True, kw_only=True):
     """Base of typed query strings."""
 
 
+_SEALED = Shape(
+    type="string",
+    description="`next_cursor` of the page before, with the same sort",
+    pattern=rf"^[A-Za-z0-9_-]{{24,{MAX_CURSOR_LENGTH}}}$",
+)
 Limit = Annotated[int, integer, Meta(ge=1, le=100)]
 Offset = Annotated[int, integer, Meta(ge=0, le=MAX_OFFSET)]
 
@@ -66,7 +74,7 @@ class PageQuery(Query):
     limit: Limit = 20
     offset: Offset = 0
     sort: str | UnsetType = UNSET
-    cursor: str | UnsetType = UNSET
+    cursor: Annotated[str, _SEALED] | UnsetType = UNSET
 
 
 def parse_query[T: Query](query_string: bytes, kind: type[T]) -> T:
@@ -105,6 +113,19 @@ def parse_sort(sort: str, allowed: Collection[str]) -> Sort:
             raise Invalid([FieldError(detail, parameter="sort")])
         keys[key] = direction == "desc"
     return tuple(keys.items())
+
+
+def sort_schema(allowed: Collection[str], default: str) -> dict[str, Any]:
+    """Say as JSON Schema what `parse_sort` takes."""
+    keys = "|".join(allowed)
+    term = f"({keys})(:asc|:desc)?"
+    twice = f"(?!(.*,)?({keys})(:[a-z]+)?,(.*,)?\\2(:|,|$))"
+    return {
+        "type": "string",
+        "description": f"Distinct keys of {', '.join(allowed)}, each with :asc or :desc",
+        "pattern": f"^{twice}{term}(,{term})*$",
+        "default": default,
+    }
 
 
 def _grouped(query_string: bytes) -> dict[str, list[str]]:

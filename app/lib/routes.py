@@ -15,6 +15,7 @@ class Operation(Struct, frozen=True):
     path: str
     name: str
     handler: HTTPRouteHandler
+    parameters: dict[str, type]  # of the path
 
 
 def operations(app: Litestar) -> Iterator[Operation]:
@@ -23,7 +24,8 @@ def operations(app: Litestar) -> Iterator[Operation]:
         if isinstance(route, HTTPRoute):
             for method, (handler, _) in sorted(route.route_handler_map.items()):
                 if method != "OPTIONS":
-                    yield Operation(str(method), route.path_format, handler.handler_name, handler)
+                    kinds = {name: parameter.type for name, parameter in route.path_parameters.items()}
+                    yield Operation(str(method), route.path_format, handler.handler_name, handler, kinds)
 
 
 def guarded_by(handler: HTTPRouteHandler) -> list[str]:

@@ -20,6 +20,7 @@ from app.domain.system.services import check_health
 from app.lib.cli import UserId, run_async, settings_of
 from app.lib.errors import OperatorError
 from app.lib.log import uvicorn_logging
+from app.lib.openapi.document import rendered
 from app.lib.routes import guarded_by, operations
 from app.lib.server import BoundedHttp
 from app.lib.settings import Settings
@@ -131,6 +132,17 @@ def routes(app: Litestar) -> None:
     for operation in operations(app):
         guards = ", ".join(guarded_by(operation.handler)) or "token"
         click.echo(f"{operation.method:8}{operation.path:58}{operation.name:30}{guards}")
+
+
+@click.command()
+@click.option("--out", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write it to this file.")
+def openapi(app: Litestar, out: Path | None) -> None:
+    """Print the description of the API: OpenAPI 3.1, in an order that is always the same."""
+    document = rendered(app)
+    if out is None:
+        click.echo(document, nl=False)
+    else:
+        out.write_bytes(document)
 
 
 @click.command()

@@ -1,14 +1,18 @@
-"""`/api/health`."""
+"""`/api/health` and `/api/schema`."""
 
-from litestar import Controller, get
+from typing import Any
+
+from litestar import Controller, MediaType, Response, get
 
 from app.domain.system.services import Health, check_health
 from app.lib.errors import Unavailable
-from app.lib.http import ApiRequest
+from app.lib.http import ApiRequest, ApiResponse
+from app.lib.openapi.document import document_of
+from app.lib.openapi.page import POLICY, page_of
 
 
 class HealthController(Controller):
-    """The one resource without a user."""
+    """What has no user."""
 
     path = "/health"
     tags = ["system"]
@@ -20,3 +24,21 @@ class HealthController(Controller):
         if not health.is_good:
             raise Unavailable(database=health.database, migrations=health.migrations)
         return health
+
+
+class DescriptionController(Controller):
+    """How the API describes itself."""
+
+    path = "/schema"
+    tags = ["system"]
+
+    @get("/openapi.json")
+    async def get_openapi(self, request: ApiRequest) -> dict[str, Any]:
+        """Get this description, as OpenAPI 3.1."""
+        return document_of(request.app)
+
+    @get(media_type=MediaType.HTML)
+    async def get_documentation(self, request: ApiRequest) -> Response[bytes]:
+        """Get this description as a page, without scripts."""
+        page = page_of(request.app)
+        return ApiResponse(page, media_type=MediaType.HTML, headers={"Content-Security-Policy": POLICY})

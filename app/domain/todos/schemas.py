@@ -1,24 +1,22 @@
 """Todos on the wire."""
 
-from collections.abc import Iterator
 from datetime import date, datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from app.lib.body import Body, Instant, Trimmed, distinct
-from app.lib.errors import FieldError
+from app.lib.body import AtMostOne, Body, Instant, Trimmed, distinct
 from app.lib.query import Moment, PageQuery
 
 MAX_TITLE, MAX_DESCRIPTION, MAX_TAG, MAX_TAGS = 200, 10_000, 50, 20
 PRIORITIES = ("none", "low", "medium", "high")
-DUE_TWICE = FieldError("At most one of due_date and due_at can be set", pointer="/due_date")
+DUE_ONCE = AtMostOne("due_date", "due_at")  # a day or an instant; the database knows the one that is not sent
 
-Title = Annotated[str, Trimmed(1, MAX_TITLE)]
+Title = Annotated[str, Trimmed(1, MAX_TITLE), Meta(examples=["Plan the trip"])]
 Description = Annotated[str, Meta(max_length=MAX_DESCRIPTION)]
 Priority = Literal["none", "low", "medium", "high"]
-Tag = Annotated[str, Trimmed(1, MAX_TAG)]
+Tag = Annotated[str, Trimmed(1, MAX_TAG), Meta(examples=["travel"])]
 Tags = Annotated[list[Tag], distinct, Meta(max_length=MAX_TAGS)]
 
 
@@ -50,11 +48,7 @@ class TodoCreate(Body):
     due_date: date | None = None
     due_at: Instant | None = None
     tags: Tags = []
-
-    def mistakes(self) -> Iterator[FieldError]:
-        """A day and an instant exclude each other."""
-        if self.due_date is not None and self.due_at is not None:
-            yield DUE_TWICE
+    between = (DUE_ONCE,)
 
 
 class TodoUpdate(Body):
@@ -67,11 +61,7 @@ class TodoUpdate(Body):
     due_date: date | None | UnsetType = UNSET
     due_at: Instant | None | UnsetType = UNSET
     tags: Tags | UnsetType = UNSET
-
-    def mistakes(self) -> Iterator[FieldError]:
-        """A day and an instant exclude each other; the database knows the one that is not sent."""
-        if isinstance(self.due_date, date) and isinstance(self.due_at, datetime):
-            yield DUE_TWICE
+    between = (DUE_ONCE,)
 
 
 class TodoQuery(PageQuery):

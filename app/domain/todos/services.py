@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.db.base import table_of
 from app.domain.todos.models import Todo
-from app.domain.todos.schemas import DUE_TWICE, PRIORITIES, TodoRead
+from app.domain.todos.schemas import DUE_ONCE, PRIORITIES, TodoRead
 from app.lib.service import UserScopedService
 from app.lib.statements import Transition, value_of
 
@@ -50,7 +50,7 @@ class TodoService[ReadT: Struct = TodoRead](UserScopedService[Todo, ReadT]):
 
     model = Todo
     read: ClassVar[type[Struct]] = TodoRead
-    violations: ClassVar = {"ck_todos_due_once": DUE_TWICE}
+    violations: ClassVar = {"ck_todos_due_once": DUE_ONCE.error}
     filters: ClassVar = {
         "completed": _todo.completed == bindparam(value_of("completed")),
         "priority": _todo.priority == any_(_texts("priority")),

@@ -12,7 +12,7 @@ from app.domain.todos.schemas import Priority, Title, TodoCreate, TodoUpdate
 from app.lib.body import Body, Broken, Instant, finite, in_utc
 from app.lib.errors import FieldError, Invalid
 from app.lib.http import Versioned
-from app.lib.query import Limit, Offset, Query, Sort
+from app.lib.query import DAY_OR_INSTANT, Limit, Offset, Query, Sort
 
 MAX_TASK_DESCRIPTION = 1000
 DEFAULT_DIRECTIONS = {"created": "desc", "title": "asc", "due_date": "asc", "updated": "desc", "priority": "desc"}
@@ -33,9 +33,7 @@ def due(text: str) -> str:
     return text
 
 
-_STRINGS = [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]
-_DAY_OR_INSTANT = Meta(extra_json_schema={"extra": {"one_of": [*_STRINGS, {"type": "null"}]}})
-Due = Annotated[str, due, _DAY_OR_INSTANT]
+Due = Annotated[str, due, DAY_OR_INSTANT]
 TaskDescription = Annotated[str, Meta(max_length=MAX_TASK_DESCRIPTION)]
 SortKey = Literal[
     "created",
@@ -65,7 +63,7 @@ class TaskRead(Versioned, Struct, dict=True):
     description: str | None
     completed: bool
     priority: Priority
-    due_date: Annotated[date, _DAY_OR_INSTANT] | None
+    due_date: Annotated[date, DAY_OR_INSTANT] | None
     created_at: datetime
     updated_at: datetime
 

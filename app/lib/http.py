@@ -26,7 +26,7 @@ from app.lib.errors import (
 )
 from app.lib.log import where
 from app.lib.query import Page, Query, parse_query, refuse_parameters
-from app.lib.reply import JSON, Reply, problem_reply
+from app.lib.reply import HTML, JSON, Reply, problem_reply
 
 JSON_TYPES = {"application/json", "application/merge-patch+json"}
 
@@ -114,8 +114,7 @@ class ApiResponse(Response[Any]):
         elif self.status_code == 201:
             headers.append((b"location", _location(request.scope["path"], self.content.id)))
         if isinstance(self.content, bytes):  # a page
-            html = f"{self.media_type}; charset=utf-8".encode()
-            return Reply(self.status_code or 200, [(b"content-type", html), *headers], self.content)
+            return Reply(self.status_code or 200, [(b"content-type", HTML), *headers], self.content)
         return Reply(self.status_code or 200, [(b"content-type", JSON), *headers], _encoder.encode(self.content))
 
 

@@ -7,6 +7,7 @@ from litestar.types import Receive, Scope, Send
 from app.lib.errors import PROBLEM_JSON, ApiError, problem_body
 
 JSON = b"application/json"
+HTML = b"text/html; charset=utf-8"
 
 
 class Reply:

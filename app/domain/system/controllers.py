@@ -40,5 +40,4 @@ class DescriptionController(Controller):
     @get(media_type=MediaType.HTML)
     async def get_documentation(self, request: ApiRequest) -> Response[bytes]:
         """Get this description as a page, without scripts."""
-        page = page_of(request.app)
-        return ApiResponse(page, media_type=MediaType.HTML, headers={"Content-Security-Policy": POLICY})
+        return ApiResponse(page_of(request.app), headers={"Content-Security-Policy": POLICY})

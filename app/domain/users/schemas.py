@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from app.lib.body import Body, Broken, Trimmed
 from app.lib.language import language_tag
+from app.lib.openapi.schema import Shape
 from app.lib.query import Limit, Offset, Query
 
 MAX_NAME, MAX_BIO, MAX_LANGUAGE = 200, 2000, 100
@@ -31,8 +32,9 @@ def known_time_zone(name: str) -> str:
 
 Name = Annotated[str, Trimmed(1, MAX_NAME)]
 Bio = Annotated[str, Meta(max_length=MAX_BIO)]
-TimeZone = Annotated[str, known_time_zone, Meta(max_length=100)]
-Language = Annotated[str, language_tag, Meta(max_length=MAX_LANGUAGE)]
+TimeZone = Annotated[str, known_time_zone, Shape(type="string", format="time-zone"), Meta(examples=["Europe/Berlin"])]
+_TAG = Shape(type="string", format="language-tag")
+Language = Annotated[str, language_tag, _TAG, Meta(max_length=MAX_LANGUAGE, examples=["pt-BR"])]
 Theme = Literal["system", "light", "dark"]
 WeekStart = Literal["monday", "sunday", "saturday"]
 Priority = Literal["none", "low", "medium", "high"]

@@ -46,6 +46,8 @@ class BoundedHttp(HttpToolsProtocol):
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),
             (b"cache-control", b"no-store"),
+            (b"content-security-policy", b"default-src 'none'"),
+            (b"referrer-policy", b"no-referrer"),
             (b"x-content-type-options", b"nosniff"),
             (b"x-request-id", request_id.encode()),
         ]

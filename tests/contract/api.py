@@ -64,11 +64,12 @@ class User:
 
 
 class Api:
-    """A server, and a new user whenever one is asked for."""
+    """A server, and its users; `wholly` is whether it claims the whole contract."""
 
-    def __init__(self, http: httpx.Client, tokens: Tokens) -> None:
+    def __init__(self, http: httpx.Client, tokens: Tokens, *, wholly: bool) -> None:
         self.http, self.tokens = http, tokens
-        http.event_hooks = {"response": [hold_to_the_contract]}
+        held = (hold_to_the_contract, hold_to_the_headers) if wholly else (hold_to_the_contract,)
+        http.event_hooks = {"response": [*held]}
 
     def user(self, user_id: str, role: str | None = None) -> User:
         """Give a user by id."""
@@ -128,6 +129,16 @@ def hold_to_the_contract(response: httpx.Response) -> None:
         assert response.headers.get("retry-after", "").isdigit(), f"2. Errors: Retry-After is missing in {said}"
     if response.status_code >= 400 and response.request.method != "HEAD":
         hold_to_the_shape(response, said)
+
+
+def hold_to_the_headers(response: httpx.Response) -> None:
+    """Assert that an answer has the headers that every answer has."""
+    said = f"{response.request.method} {response.request.url}: {response.status_code}"
+    wanted = {"x-content-type-options": "nosniff", "cache-control": "no-store", "referrer-policy": "no-referrer"}
+    if "json" in response.headers.get("content-type", ""):
+        wanted["content-security-policy"] = "default-src 'none'"
+    for name, value in wanted.items():
+        assert response.headers.get(name) == value, f"6. Defaults: every answer has {name}: {value}, but not {said}"
 
 
 def hold_to_the_shape(response: httpx.Response, said: str) -> None:

@@ -75,11 +75,11 @@ def server(pytestconfig: pytest.Config) -> Iterator[tuple[str, Tokens]]:
 
 
 @pytest.fixture(scope="session")
-def api(server: tuple[str, Tokens]) -> Iterator[Api]:
+def api(pytestconfig: pytest.Config, server: tuple[str, Tokens]) -> Iterator[Api]:
     """Give the server under test."""
     base_url, tokens = server
     with httpx.Client(base_url=base_url, timeout=30) as http:
-        yield Api(http, tokens)
+        yield Api(http, tokens, wholly=getattr(pytestconfig.option, "level", "full") == "full")
 
 
 @pytest.fixture(scope="session")

@@ -50,14 +50,14 @@ async def insert_todos(app: Litestar, rows: Iterable[Mapping[str, Any]]) -> None
     if not found:
         return
     owners = [{"id": user_id} for user_id in {row["user_id"] for row in found}]
-    async with app.state.database.engine.begin() as connection:
+    async with app.state.database.begin(unscoped="tests") as connection:
         await connection.execute(upsert(users).on_conflict_do_nothing(), owners)
         await connection.execute(insert(todos), found)
 
 
 async def todo_rows(app: Litestar, user_id: str) -> dict[UUID, dict[str, Any]]:
     """Read a user's todos by SQL, every column of them that is written, by id."""
-    async with app.state.database.engine.connect() as connection:
+    async with app.state.database.begin(unscoped="tests") as connection:
         columns = [column for column in todos.columns if column.computed is None]
         rows = await connection.execute(select(*columns).where(todos.c.user_id == user_id))
         return {row.id: dict(row._mapping) for row in rows}

@@ -50,7 +50,7 @@ class TestReplay:
     async def test_a_day_later_it_is_a_new_request(self, app: Litestar, alice: Client) -> None:
         headers = keyed()
         await alice.post(alice.todos(), json={"title": "once"}, headers=headers)
-        async with app.state.database.engine.begin() as connection:
+        async with app.state.database.begin(unscoped="tests") as connection:
             age = text("UPDATE app.idempotency_keys SET created_at = now() - interval '25 h' WHERE user_id = :owner")
             await connection.execute(age, {"owner": alice.user_id})
         again = await alice.post(alice.todos(), json={"title": "once"}, headers=headers)
@@ -62,12 +62,12 @@ class TestReplay:
     async def test_purge_removes_what_no_longer_counts(self, app: Litestar, alice: Client, bob: Client) -> None:
         for client in (alice, bob):
             await client.post(client.todos(), json={"title": "once"}, headers=keyed())
-        async with app.state.database.engine.begin() as connection:
+        async with app.state.database.begin(unscoped="tests") as connection:
             age = text("UPDATE app.idempotency_keys SET created_at = now() - interval '25 h' WHERE user_id = :owner")
             await connection.execute(age, {"owner": alice.user_id})
-        assert await purge_answers(app.state.database.session()) >= 1
+        assert await purge_answers(app.state.database.session(unscoped="tests")) >= 1
         left = text("SELECT user_id FROM app.idempotency_keys WHERE user_id IN (:one, :other)")
-        async with app.state.database.engine.connect() as connection:
+        async with app.state.database.begin(unscoped="tests") as connection:
             owners = await connection.scalars(left, {"one": alice.user_id, "other": bob.user_id})
         assert owners.all() == [bob.user_id]
 

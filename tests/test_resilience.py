@@ -289,7 +289,7 @@ class TestOutage:
         options = {"database_pool_size": 1, "database_pool_overflow": 0, "database_pool_timeout": 1}
         async with application(url, **options) as (app, client):
             assert (await client.get(client.todos())).status_code == 200
-            async with app.state.database.engine.connect():
+            async with app.state.database.begin(unscoped="tests"):
                 assert_problem(await client.get(client.todos()), 503)
             assert (await client.get(client.todos())).status_code == 200
 

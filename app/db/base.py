@@ -45,6 +45,12 @@ class Owned(Timestamps, Base):
     version: int = Field(default=1, sa_type=Integer, sa_column_kwargs={"server_default": "1"})
 
 
+def owners() -> dict[str, str]:
+    """Give the column that names the owner for each owned table: `user_id`, unless the table's info says otherwise."""
+    named = {name: table.info.get("owner", "user_id") for name, table in metadata.tables.items()}
+    return {name: column for name, column in named.items() if column in metadata.tables[name].columns}
+
+
 def table_of(model: type[Base]) -> Table:
     """Give a model's table; its columns are typed as SQL, the model's attributes as their values."""
     return cast("Table", inspect(model).local_table)

@@ -65,7 +65,7 @@ def purge(app: Litestar) -> None:
 
     async def work() -> int:
         async with open_database(settings_of(app)) as database:
-            return await purge_answers(database.session())
+            return await purge_answers(database.session(unscoped="purge old answers"))
 
     click.echo(f"Removed {run_async(work())} answers.")
 

@@ -9,13 +9,16 @@ from uuid import uuid4
 from advanced_alchemy.extensions.litestar import EngineConfig, SQLAlchemyAsyncConfig
 from sqlalchemy import event
 from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.db.base import owners
 from app.db.embedded import EmbeddedPostgres
 from app.db.supervisor import EmbeddedPostgresError
 from app.lib.database_url import ConnectionTarget, parse_database_url
 from app.lib.errors import OperatorError
 from app.lib.session import Session
 from app.lib.settings import Settings
+from app.lib.tripwire import scope, set_tripwire
 
 
 class Database:
@@ -33,10 +36,22 @@ class Database:
         waits = (settings.database_pool_timeout, settings.database_connect_timeout, settings.database_statement_timeout)
         self._deadline = sum(waits) + 1
         event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
+        set_tripwire(self.engine.sync_engine, owners)
 
-    def session(self) -> Session:
-        """Make a session; it takes a connection only while it works."""
-        return Session(self.engine, self.reader, self._deadline)
+    def session(self, user_id: str | None = None, *, unscoped: str | None = None) -> Session:
+        """Make a session; it takes a connection only while it works.
+
+        It reaches the rows of `user_id` alone. Work on those of several users says by `unscoped` what it is for.
+        """
+        return Session(self.engine, self.reader, scope(user_id, unscoped), self._deadline)
+
+    @asynccontextmanager
+    async def begin(self, *, unscoped: str) -> AsyncIterator[AsyncConnection]:
+        """Give a connection in a transaction, for work on the rows of several users."""
+        async with self.engine.connect() as connection:
+            await connection.execution_options(**scope(None, unscoped))
+            async with connection.begin():
+                yield connection
 
     async def close(self) -> None:
         """Close every connection."""

@@ -127,7 +127,7 @@ async def differences(database: Database) -> list[Any]:
         with _computed_columns_unseen():
             return list(compare_metadata(context, metadata))
 
-    async with database.engine.connect() as connection:
+    async with database.begin(unscoped="compare the models") as connection:
         return await connection.run_sync(compare)
 
 
@@ -178,7 +178,7 @@ async def _alembic(database: Database, run: Callable[[Config, Connection], None]
             run(config, connection)
 
     try:
-        async with database.engine.begin() as connection:
+        async with database.begin(unscoped="migrate") as connection:
             await connection.run_sync(in_transaction)
     except AlembicError as error:
         raise OperatorError(f"{error}. See `python manage.py showmigrations`.") from error

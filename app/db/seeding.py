@@ -49,7 +49,7 @@ def seed_command(users_factory: UserFactory, seeders: Sequence[Seeder]) -> click
             raise OperatorError("--reset would remove every user: not in production.")
 
         async def work() -> list[str]:
-            async with open_database(settings) as database, database.engine.begin() as connection:
+            async with open_database(settings) as database, database.begin(unscoped="seed") as connection:
                 for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
                     await connection.execute(select(func.set_config(name, "0", True)))
                 if reset:

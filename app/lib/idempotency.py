@@ -74,8 +74,8 @@ class Idempotency:
             await _send(answer, send)
 
     async def _once(self, scope: Scope, key: str, body: bytes) -> Answer:
-        session: Session = scope["litestar_app"].state.database.session()
         user_id: str = scope["user"].id
+        session: Session = scope["litestar_app"].state.database.session(user_id)
         fingerprint = _fingerprint(scope, body)
         async with session.atomic():
             if not await self._store.claim(session, user_id, key):
@@ -91,10 +91,10 @@ class Idempotency:
         return answer
 
 
-def session_of(scope: Scope, make: Callable[[], Session]) -> Session:
-    """Give the request's session: one with a transaction that was begun around it, or a new one."""
+def session_of(scope: Scope, make: Callable[[str], Session]) -> Session:
+    """Give the session of the request's user: one with a transaction that was begun around it, or a new one."""
     begun: Session | None = scope["state"].get("session")
-    return begun or make()
+    return begun or make(scope["user"].id)
 
 
 def _replayed(stored: Stored, fingerprint: bytes) -> Answer:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
 from app.lib.database_errors import Violations, is_repeatable, is_retryable, translate
+from app.lib.tripwire import Options
 
 MAX_ATTEMPTS = 3
 NONE: Violations = {}
@@ -22,12 +23,14 @@ class Session(AsyncSession):
     """An `AsyncSession` with two short ways beside it, for single statements that were built beforehand.
 
     `read` and `write` run connect, execute, fetch and close in one greenlet, and `read` in autocommit, which
-    saves BEGIN and ROLLBACK. Within `atomic()` both join its transaction.
+    saves BEGIN and ROLLBACK. Within `atomic()` both join its transaction. All of them are in the `scope` that the
+    tripwire holds them to: a user's, or of unscoped work that has a name.
     """
 
-    def __init__(self, engine: AsyncEngine, reader: AsyncEngine, deadline: float | None = None) -> None:
+    def __init__(self, engine: AsyncEngine, reader: AsyncEngine, scope: Options, deadline: float | None = None) -> None:
         """`deadline`, in seconds, ends the wait for a database that is silent; one that is slow ends it itself."""
-        super().__init__(bind=engine, expire_on_commit=False)
+        super().__init__(bind=engine, expire_on_commit=False, execution_options=scope)
+        self._scope = scope
         self._deadline = deadline
         self._violations: Violations = NONE  # of the transaction
         self._writer = engine.sync_engine
@@ -55,7 +58,7 @@ class Session(AsyncSession):
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 async with asyncio.timeout(self._deadline):
-                    return await greenlet_spawn(_run_alone, enter, statement, parameters)
+                    return await greenlet_spawn(_run_alone, enter, statement, parameters, self._scope)
             except Exception as error:
                 if may_repeat(error) and attempt < MAX_ATTEMPTS:
                     continue
@@ -86,9 +89,9 @@ def _translated(violations: Violations) -> Iterator[None]:
         raise
 
 
-def _run_alone(enter: Callable[[], Any], statement: Executable, parameters: Parameters) -> Rows:
+def _run_alone(enter: Callable[[], Any], statement: Executable, parameters: Parameters, scope: Options) -> Rows:
     with enter() as connection:
-        return _rows(connection.execute(statement, parameters))
+        return _rows(connection.execute(statement, parameters, execution_options=scope))
 
 
 def _rows(result: Any) -> Rows:

@@ -166,7 +166,7 @@ class TestEquality:
         modelled = await new_database()
         async with opened(url) as database:
             await migrate(database)
-        async with opened(modelled) as database, database.engine.begin() as connection:
+        async with opened(modelled) as database, database.begin(unscoped="tests") as connection:
             await connection.execute(CreateSchema(SCHEMA))
             await connection.run_sync(metadata.create_all)
         assert await snapshot(url) == await snapshot(modelled)
@@ -304,7 +304,7 @@ class TestAllOrNothing:
         broken.unlink()
         migrations.scripts.cache_clear()
         await migrate(database)
-        rows = await database.session().read(migrations._CURRENT, {})
+        rows = await database.session(unscoped="tests").read(migrations._CURRENT, {})
         assert [tuple(row) for row in rows] == [(HEAD,)]
 
 

@@ -74,7 +74,9 @@ async def test_control_characters_in_claims_reach_no_terminal(app: Litestar, ali
     alice.headers["authorization"] = f"Bearer {token}"
     await alice.create()
     users = table_of(User).c
-    rows = await app.state.database.session().read(select(users.name, users.email).where(users.id == alice.user_id), {})
+    rows = await app.state.database.session(unscoped="tests").read(
+        select(users.name, users.email).where(users.id == alice.user_id), {}
+    )
     assert [tuple(row) for row in rows] == [(None, None)]
 
 

@@ -32,7 +32,7 @@ HARMLESS = {
 
 
 def service_of(app: Litestar, user_id: str) -> TodoService:
-    return TodoService(app.state.database.session(), user_id, app.state.cursor_seal)
+    return TodoService(app.state.database.session(user_id), user_id, app.state.cursor_seal)
 
 
 def parents_names() -> list[str]:

@@ -64,7 +64,7 @@ async def carol(own_app: Litestar) -> AsyncIterator[Client]:
 
 @pytest.fixture
 def session(own_app: Litestar) -> Session:
-    made: Session = own_app.state.database.session()
+    made: Session = own_app.state.database.session(unscoped="tests")
     return made
 
 
@@ -147,16 +147,16 @@ class TestTranslation:
     async def test_a_slow_statement_is_unavailable(self, own_url: str) -> None:
         database = Database(settings_of(own_url, database_statement_timeout=0.05))
         with pytest.raises(Unavailable):
-            await database.session().read(text("SELECT pg_sleep(5)"), {})
+            await database.session(unscoped="tests").read(text("SELECT pg_sleep(5)"), {})
         await database.close()
 
     async def test_an_exhausted_pool_is_unavailable(self, own_url: str) -> None:
         options = {"database_pool_size": 1, "database_pool_overflow": 0, "database_pool_timeout": 1}
         database = Database(settings_of(own_url, **options))
-        async with database.engine.connect():
+        async with database.begin(unscoped="tests"):
             with pytest.raises(Unavailable):
-                await database.session().read(text("SELECT 1"), {})
-        assert (await database.session().read(text("SELECT 1"), {}))[0][0] == 1
+                await database.session(unscoped="tests").read(text("SELECT 1"), {})
+        assert (await database.session(unscoped="tests").read(text("SELECT 1"), {}))[0][0] == 1
         await database.close()
 
 
@@ -342,7 +342,7 @@ class TestLostCommit:
 
 class TestCancelled:
     async def test_a_client_that_goes_away_leaves_no_connection_behind(self, own_app: Litestar) -> None:
-        session = own_app.state.database.session()
+        session = own_app.state.database.session(unscoped="tests")
         for run in (session.read, session.write):
             task = asyncio.create_task(run(text("SELECT pg_sleep(10)"), {}))
             await asyncio.sleep(0.05)
@@ -356,7 +356,7 @@ class TestCancelled:
         await admin.execute("CREATE TABLE IF NOT EXISTS cancelled (n int)")
 
         async def work() -> None:
-            session = own_app.state.database.session()
+            session = own_app.state.database.session(unscoped="tests")
             async with session.atomic():
                 await session.write(text("INSERT INTO cancelled VALUES (1)"), {})
                 await asyncio.sleep(10)
@@ -373,7 +373,7 @@ class TestCancelled:
 class TestLostBetweenUsers:
     async def test_a_service_keeps_no_user_of_another(self, own_app: Litestar, carol: Client) -> None:
         todo = await carol.create()
-        other = TodoService(own_app.state.database.session(), "dave", own_app.state.cursor_seal)
+        other = TodoService(own_app.state.database.session("dave"), "dave", own_app.state.cursor_seal)
         with pytest.raises(NotFound):
             await other.get(todo["id"])
         with pytest.raises(NotFound):

@@ -58,7 +58,7 @@ def activate_user(app: Litestar, user_id: str) -> None:
 def _ask[T](app: Litestar, question: Callable[[UserAdministration], Awaitable[T]]) -> T:
     async def work() -> T:
         async with open_database(settings_of(app)) as database:
-            return await question(UserAdministration(database.session()))
+            return await question(UserAdministration(database.session(unscoped="administer users")))
 
     return run_async(work())
 

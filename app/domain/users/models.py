@@ -28,6 +28,7 @@ class User(Timestamps, Base, table=True):
     __table_args__ = (
         CheckConstraint(func.char_length(column("id")).between(1, MAX_USER_ID_LENGTH), name="id_length"),
         CheckConstraint(func.char_length(column("bio")) <= MAX_BIO, name="bio_length"),
+        {"info": {"owner": "id"}},
     )
 
     id: str = Field(primary_key=True, sa_type=Text)

@@ -51,7 +51,7 @@ _ACTIVATE = (
 class UserDirectory:
     """Admission to the API: a user's row is made at first sight, and looked at again every few seconds."""
 
-    def __init__(self, session: Callable[[], Session], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, session: Callable[[str], Session], clock: Callable[[], float] = time.monotonic) -> None:
         self._session = session
         self._clock = clock
         self._admitted: dict[str, float] = {}
@@ -62,7 +62,7 @@ class UserDirectory:
         now = self._clock()
         if self._admitted.get(identity.id, 0.0) > now:
             return
-        session, forgotten = self._session(), self._forgotten
+        session, forgotten = self._session(identity.id), self._forgotten
         rows = await session.read(_STATE, {"key": identity.id})
         if not rows:
             values = {name: getattr(identity, name) for name in ("id", "email", "name", "image")}

@@ -32,7 +32,7 @@ class TestHealth:
 
     async def test_makes_no_user(self, app: Litestar, alice: Client) -> None:
         await alice.get("/api/health")
-        async with app.state.database.engine.connect() as connection:
+        async with app.state.database.begin(unscoped="tests") as connection:
             found = await connection.exec_driver_sql(f"SELECT 1 FROM app.users WHERE id = '{alice.user_id}'")
             assert found.all() == []
 

@@ -44,7 +44,7 @@ REFUSED: dict[str, list[dict[str, Any]]] = {
 
 
 async def run(app: Litestar, statement: Executable, values: dict[str, Any]) -> None:
-    async with app.state.database.engine.begin() as connection:
+    async with app.state.database.begin(unscoped="tests") as connection:
         await connection.execute(statement, values)
 
 
@@ -109,12 +109,12 @@ class TestConstraints:
 
     async def test_each_of_the_table_is_tested(self, app: Litestar) -> None:
         query = text("SELECT conname FROM pg_constraint WHERE conrelid = 'app.todos'::regclass AND contype <> 'n'")
-        async with app.state.database.engine.connect() as connection:
+        async with app.state.database.begin(unscoped="tests") as connection:
             found = {name for (name,) in await connection.execute(query)}
         assert found == {*REFUSED, "pk_todos", "fk_todos_user_id", "ck_todos_parent_is_another"}
 
     async def test_the_table_has_the_columns_of_its_model(self, app: Litestar) -> None:
-        async with app.state.database.engine.connect() as connection:
+        async with app.state.database.begin(unscoped="tests") as connection:
             columns = await connection.run_sync(lambda sync: inspect(sync).get_columns("todos", schema="app"))
         assert {column["name"]: column["nullable"] for column in columns} == {
             column.name: bool(column.nullable) for column in todos.columns

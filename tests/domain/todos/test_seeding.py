@@ -47,7 +47,7 @@ class TestTodoSeeder:
     async def test_they_can_be_copied_in_bulk(self, app: Litestar, alice: Client) -> None:
         await insert_todos(app, [todo_row(alice.user_id)])
         seeder = TodoSeeder()
-        async with app.state.database.engine.begin() as connection:
+        async with app.state.database.begin(unscoped="tests") as connection:
             await copy_rows(connection, seeder.table, seeder.columns, seeder.rows(alice.user_id, COUNT))
         page = (await alice.get(alice.todos(), params={"limit": 100})).json()
         assert (page["total"], len(page["items"])) == (COUNT + 1, 100)

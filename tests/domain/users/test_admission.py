@@ -24,11 +24,11 @@ def new_id() -> str:
 
 async def rows_of(app: Litestar, user_id: str) -> list[Any]:
     query = text("SELECT email, name, image, deactivated_at, created_at FROM app.users WHERE id = :id")
-    return list(await app.state.database.session().read(query, {"id": user_id}))
+    return list(await app.state.database.session(unscoped="tests").read(query, {"id": user_id}))
 
 
 def administration(app: Litestar) -> UserAdministration:
-    return UserAdministration(app.state.database.session())
+    return UserAdministration(app.state.database.session(unscoped="tests"))
 
 
 class TestFirstSight:
@@ -160,7 +160,7 @@ class TestTrust:
     async def test_an_erased_user_is_made_again(self, app: Litestar, directory: UserDirectory, clock: Clock) -> None:
         identity = Identity(new_id())
         await directory.admit(identity)
-        async with app.state.database.engine.begin() as connection:
+        async with app.state.database.begin(unscoped="tests") as connection:
             await connection.execute(text("DELETE FROM app.users WHERE id = :id"), {"id": identity.id})
         clock.now += services.TRUST_SECONDS
         await directory.admit(identity)

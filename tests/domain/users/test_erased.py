@@ -17,7 +17,7 @@ from tests.support import Client, assert_problem, token_for
 
 async def erase_behind_its_back(app: Litestar, user_id: str) -> None:
     """Erase a user as another process would: nothing in this one hears of it."""
-    async with app.state.database.engine.begin() as connection:
+    async with app.state.database.begin(unscoped="tests") as connection:
         await connection.execute(delete(users).where(users.c.id == user_id))
 
 
@@ -36,7 +36,7 @@ class TestBehindItsBack:
         await zoe.create()
         await erase_behind_its_back(app, user_id)
         await zoe.create()
-        async with app.state.database.engine.connect() as connection:
+        async with app.state.database.begin(unscoped="tests") as connection:
             rows = await connection.execute(users.select().where(users.c.id == user_id))
             assert [row.email for row in rows] == ["zoe@example.com"]
 

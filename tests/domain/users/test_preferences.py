@@ -32,13 +32,13 @@ preferences, lists = table_of(Preferences), table_of(TodoList)
 
 
 async def rows_of(app: Litestar, user_id: str) -> list[Any]:
-    async with app.state.database.engine.connect() as connection:
+    async with app.state.database.begin(unscoped="tests") as connection:
         return list(await connection.execute(select(preferences).where(preferences.c.user_id == user_id)))
 
 
 async def new_list(app: Litestar, user_id: str) -> str:
     list_id = uuid7()
-    async with app.state.database.engine.begin() as connection:
+    async with app.state.database.begin(unscoped="tests") as connection:
         await connection.execute(upsert(users).on_conflict_do_nothing(), [{"id": user_id}])
         await connection.execute(insert(lists), {"user_id": user_id, "id": list_id, "name": "Errands"})
     return str(list_id)
@@ -128,7 +128,7 @@ class TestPatch:
 
     async def test_who_was_erased_elsewhere_starts_afresh(self, app: Litestar, alice: Client) -> None:
         await alice.patch(alice.path("preferences"), json={"theme": "dark"})
-        async with app.state.database.engine.begin() as connection:
+        async with app.state.database.begin(unscoped="tests") as connection:
             await connection.execute(delete(users).where(users.c.id == alice.user_id))
         response = await alice.patch(alice.path("preferences"), json={"language": "de"})
         assert response.json() == DEFAULTS | {"language": "de"}
@@ -146,7 +146,7 @@ class TestDefaultList:
     async def test_goes_with_the_list_and_nothing_else_does(self, app: Litestar, alice: Client) -> None:
         body = {"theme": "dark", "default_list_id": await new_list(app, alice.user_id)}
         await alice.patch(alice.path("preferences"), json=body)
-        async with app.state.database.engine.begin() as connection:
+        async with app.state.database.begin(unscoped="tests") as connection:
             await connection.execute(delete(lists).where(lists.c.user_id == alice.user_id))
         assert (await alice.get(alice.path("preferences"))).json() == DEFAULTS | {"theme": "dark"}
 

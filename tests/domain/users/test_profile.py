@@ -23,7 +23,7 @@ OWN = ("id", "email", "image", "created_at", "updated_at", "deactivated_at", "us
 
 
 async def erase(app: Litestar, user_id: str) -> None:
-    async with app.state.database.engine.begin() as connection:
+    async with app.state.database.begin(unscoped="tests") as connection:
         await connection.execute(delete(users).where(users.c.id == user_id))
 
 
@@ -177,7 +177,10 @@ class TestWrite:
 class TestTimeZones:
     async def test_every_one_that_is_taken_serves_postgresql_too(self, app: Litestar, alice: Client) -> None:
         known = {
-            row[0] for row in await app.state.database.session().read(text("SELECT name FROM pg_timezone_names"), {})
+            row[0]
+            for row in await app.state.database.session(unscoped="tests").read(
+                text("SELECT name FROM pg_timezone_names"), {}
+            )
         }
         for name in [*sorted(available_timezones() - known)[:5], "Europe/Berlin", "Asia/Kathmandu"]:
             response = await alice.patch(alice.path("profile"), json={"time_zone": name})

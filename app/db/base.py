@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import cast
 from uuid import UUID
 
-from sqlalchemy import DateTime, Integer, MetaData, Table, Text, Uuid, func, inspect
+from sqlalchemy import DateTime, Integer, MetaData, Table, Text, Uuid, bindparam, column, func, inspect, select, table
 from sqlmodel import Field, SQLModel
 from uuid_utils.compat import uuid7
 
@@ -43,6 +43,10 @@ class Owned(Timestamps, Base):
     user_id: str = Field(primary_key=True, sa_type=Text, foreign_key="users.id", ondelete="CASCADE")
     id: UUID = Field(default_factory=uuid7, primary_key=True, sa_type=Uuid)
     version: int = Field(default=1, sa_type=Integer, sa_column_kwargs={"server_default": "1"})
+
+
+_users = table("users", column("id", Text), column("time_zone", Text), schema=SCHEMA)
+OWNERS_TIME_ZONE = select(_users.c.time_zone).where(_users.c.id == bindparam("owner", type_=Text)).scalar_subquery()
 
 
 def owners() -> dict[str, str]:

@@ -2,14 +2,26 @@
 
 from app.domain.system import commands as system
 from app.domain.system.controllers import DescriptionController, HealthController
+from app.domain.todos.batch import BatchController
 from app.domain.todos.controllers import TodoController
+from app.domain.todos.lists import ListController
 from app.domain.todos.seeding import TodoSeeder
+from app.domain.todos.tags import TagController
 from app.domain.todos.tasks import TaskController
 from app.domain.users.commands import users
 from app.domain.users.controllers import PreferencesController, ProfileController
 from app.domain.users.seeding import IdentityFactory
 
-CONTROLLERS = (HealthController, DescriptionController, TodoController, ProfileController, PreferencesController)
+CONTROLLERS = (
+    HealthController,
+    DescriptionController,
+    TodoController,
+    BatchController,
+    ListController,
+    TagController,
+    ProfileController,
+    PreferencesController,
+)
 DIALECTS = (TaskController,)  # unless TASKS_DIALECT is off
 SEEDERS = (TodoSeeder(),)
 USER_FACTORY = IdentityFactory

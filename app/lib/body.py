@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from itertools import chain, islice
@@ -80,6 +80,23 @@ class AtMostOne:
         return {"anyOf": [{"properties": {k: empty[k] for k in self.names if k != name}} for name in self.names]}
 
 
+class ExactlyOne:
+    """A rule between fields: one of them is sent, and no other."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self.error = FieldError(f"Expected exactly one of {', '.join(names)}", pointer="")
+
+    def is_broken_by(self, body: Struct) -> bool:
+        """Tell whether none of them or more than one is sent."""
+        return sum(getattr(body, name) is not UNSET for name in self.names) != 1
+
+    @property
+    def json_schema(self) -> dict[str, Any]:
+        """One of them is required, whichever."""
+        return {"oneOf": [{"required": [name]} for name in self.names]}
+
+
 def distinct(values: list[Any]) -> list[Any]:
     """Drop doubles, keep the order."""
     return list(dict.fromkeys(values))
@@ -109,7 +126,7 @@ class Body(Struct, forbid_unknown_fields=True, kw_only=True):
     A subclass with `forbid_unknown_fields=False` passes them over.
     """
 
-    between: ClassVar[tuple[AtMostOne, ...]] = ()
+    between: ClassVar[tuple[AtMostOne | ExactlyOne, ...]] = ()
 
     def __post_init__(self) -> None:
         for name, rule in _rules(type(self)):
@@ -192,7 +209,7 @@ def _explain[T: Struct](body: bytes, kind: type[T]) -> T:
         raise Invalid([FieldError("Expected an object", pointer="")])
     if not kind.__struct_config__.forbid_unknown_fields:
         raw = {name: raw[name] for name in kind.__struct_encode_fields__ if name in raw}
-    found = chain(_untypable(raw), _unknown(raw, kind), _wrong(raw, kind))
+    found = chain(_untypable(raw), _wrong(raw, kind, ""))
     if errors := list(islice(found, MAX_ERRORS)):
         raise Invalid(errors)
     try:
@@ -262,55 +279,94 @@ def _pointer(place: Place) -> str:
     return "".join(f"/{step}" for step in reversed(steps))
 
 
-def _unknown(raw: dict[str, Any], kind: type[Struct]) -> Iterator[FieldError]:
+def _wrong(raw: dict[str, Any], kind: type[Struct], above: str) -> Iterator[FieldError]:
+    """Find what is wrong with an object: unknown fields, then each field, then what is wrong between them."""
+    tag = kind.__struct_config__.tag_field
     for key in raw:
-        if key not in kind.__struct_encode_fields__:
-            yield _field_error(f"/{_escape(key)}", "Unknown field")
-
-
-def _wrong(raw: dict[str, Any], kind: type[Struct]) -> Iterator[FieldError]:
-    rules = dict(_rules(kind))
+        if key not in kind.__struct_encode_fields__ and key != tag:
+            yield _field_error(f"{above}/{_escape(key)}", "Unknown field")
     valid: dict[str, Any] = {}
-    errors = []
+    errors: list[FieldError] = []
     for field in msgspec.structs.fields(kind):
         name = field.encode_name
-        if name not in raw:
-            if field.required:
-                errors.append(FieldError("Required field is missing", pointer=f"/{name}"))
-            continue
-        if below := list(_wrong_within(raw[name], field.type)):
-            errors += [FieldError(error.detail, pointer=f"/{name}{error.pointer}") for error in below]
-            continue
-        try:
-            valid[name] = value = msgspec.convert(raw[name], field.type)
-            if value is not None and name in rules:
-                valid[name] = rules[name](value)
-        except msgspec.ValidationError as error:
-            detail, _, path = str(error).partition(" - at `$")
-            steps = "".join(f"/{name or index}" for name, index in _STEP.findall(path.removesuffix("`")))
-            errors.append(_field_error(f"/{name}{steps}", detail))
-        except Broken as broken:
-            errors.append(FieldError(str(broken), pointer=f"/{name}{broken.path}"))
-        except UnicodeEncodeError:  # a lone surrogate, which is named already
-            continue
+        if name in raw:
+            found = list(islice(_wrong_value(raw[name], field.type, f"{above}/{name}", valid), MAX_ERRORS))
+            errors += found
+        elif field.required:
+            errors.append(FieldError("Required field is missing", pointer=f"{above}/{name}"))
     yield from errors
-    if not errors and issubclass(kind, Body) and raw.keys() <= valid.keys():
-        yield from _mistakes(valid, kind)
+    if not errors and issubclass(kind, Body) and raw.keys() - {tag} <= valid.keys():
+        yield from _mistakes(valid, kind, above)
 
 
-def _wrong_within(raw: Any, annotation: Any) -> Iterator[FieldError]:
-    """Find what is wrong in an object within an object, each by itself."""
-    kinds = [annotation, *get_args(annotation)]
-    inner = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Struct)), None)
-    if inner is not None and isinstance(raw, dict):
-        yield from chain(_unknown(raw, inner), _wrong(raw, inner))
+def _wrong_value(value: Any, annotation: Any, at: str, valid: dict[str, Any]) -> Iterator[FieldError]:
+    """Find what is wrong with the value of a field; a valid one is noted under its name."""
+    nested = list(_wrong_within(value, annotation, at))
+    yield from nested
+    if nested:
+        return
+    try:
+        converted = msgspec.convert(value, annotation)
+        rule = _rule(annotation)
+        valid[at.rpartition("/")[2]] = converted if converted is None or rule is None else rule(converted)
+    except msgspec.ValidationError as error:
+        detail, _, path = str(error).partition(" - at `$")
+        steps = "".join(f"/{name or index}" for name, index in _STEP.findall(path.removesuffix("`")))
+        yield _field_error(at + steps, detail)
+    except Broken as broken:
+        yield FieldError(str(broken), pointer=at + broken.path)
+    except Invalid as invalid:  # between the fields of a body inside this one
+        yield from _below(at, invalid.errors)
+    except UnicodeEncodeError:  # a lone surrogate, which is named already
+        return
 
 
-def _mistakes(valid: dict[str, Any], kind: type[Body]) -> Iterator[FieldError]:
+def _wrong_within(value: Any, annotation: Any, at: str) -> Iterator[FieldError]:
+    """Find what is wrong within the objects that a value is made of, each by itself."""
+    kinds, many = _bodies(annotation)
+    if not kinds or not isinstance(value, list if many else dict):
+        return
+    for place, item in [(f"{at}/{index}", item) for index, item in enumerate(value)] if many else [(at, value)]:
+        kind = _kind_of(item, kinds)
+        if isinstance(item, dict) and kind is not None:
+            yield from _wrong(item, kind, place)
+        elif isinstance(item, dict):
+            tags = ", ".join(str(kind.__struct_config__.tag) for kind in kinds)
+            yield FieldError(f"Expected one of {tags}", pointer=f"{place}/{kinds[0].__struct_config__.tag_field}")
+        else:
+            yield FieldError("Expected an object", pointer=place)
+
+
+@cache
+def _bodies(annotation: Any) -> tuple[tuple[type[Struct], ...], bool]:
+    """Give the objects that a field is made of, and whether it is a list of them."""
+    if get_origin(annotation) is Annotated:
+        return _bodies(get_args(annotation)[0])
+    if get_origin(annotation) is list:
+        return _bodies(get_args(annotation)[0])[0], True
+    is_union = get_origin(annotation) in (Union, UnionType)
+    kinds = [item for item in (get_args(annotation) if is_union else [annotation]) if isinstance(item, type)]
+    return tuple(kind for kind in kinds if issubclass(kind, Struct)), False
+
+
+def _kind_of(item: Any, kinds: Sequence[type[Struct]]) -> type[Struct] | None:
+    if len(kinds) == 1:
+        return kinds[0]
+    tagged = {kind.__struct_config__.tag: kind for kind in kinds}
+    tag = item.get(kinds[0].__struct_config__.tag_field) if isinstance(item, dict) else None
+    return tagged.get(tag) if isinstance(tag, str) else None
+
+
+def _mistakes(valid: dict[str, Any], kind: type[Body], above: str) -> Iterator[FieldError]:
     try:
         kind(**valid)
     except Invalid as invalid:
-        yield from invalid.errors
+        yield from _below(above, invalid.errors)
+
+
+def _below(above: str, errors: Sequence[FieldError]) -> Iterator[FieldError]:
+    for error in errors:
+        yield FieldError(error.detail, pointer=f"{above}{error.pointer}")
 
 
 def _escape(key: str) -> str:

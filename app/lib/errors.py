@@ -1,8 +1,9 @@
 """Errors that carry their status, and the one shape in which all of them leave: RFC 9457 problem+json."""
 
 from collections.abc import Iterable
+from copy import copy
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import msgspec
 
@@ -50,6 +51,13 @@ class ApiError(Exception):
         self.headers = headers or {}
         self.members = members  # extension members of the problem (RFC 9457, 3.2)
         super().__init__(self.message)
+
+    def within(self, index: int, pointer: str) -> Self:
+        """Say of which of several operations it is the error; `pointer` leads to its data."""
+        del pointer
+        error = copy(self)  # what a service declares is raised by many requests
+        error.members = {**self.members, "index": index}
+        return error
 
 
 class BadRequest(ApiError):
@@ -141,6 +149,15 @@ class Invalid(ApiError):
     def __init__(self, errors: Iterable[FieldError] = ()) -> None:
         self.errors = list(errors)
         super().__init__(errors=self.errors)
+
+    def within(self, index: int, pointer: str) -> Self:
+        """Lead the pointers there, too."""
+        error = super().within(index, pointer)
+        error.errors = error.members["errors"] = [
+            each if each.pointer is None else FieldError(each.detail, pointer=pointer + each.pointer)
+            for each in self.errors
+        ]
+        return error
 
 
 class TooManyRequests(ApiError):

@@ -7,6 +7,7 @@ from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 from urllib.parse import parse_qsl
+from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -37,8 +38,17 @@ def integer(text: str) -> int:
     return int(text)
 
 
+def reference(text: str) -> UUID | None:
+    """Read an id, or `none` for rows that refer to nothing."""
+    try:
+        return None if text == "none" else msgspec.convert(text, UUID)
+    except msgspec.ValidationError:
+        raise Broken("Expected an id, or none") from None
+
+
 DAY_OR_INSTANT = Shape(anyOf=[{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}])
 Moment = Annotated[datetime, moment, DAY_OR_INSTANT]
+Reference = Annotated[UUID | None, reference]
 
 
 type Sort = tuple[tuple[str, bool], ...]

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import REAL, Column, ColumnElement, Computed, Index, Table, Text, bindparam, column, func, literal
 from sqlalchemy import cast as sql_cast
-from sqlalchemy.dialects.postgresql import REGCONFIG, TSVECTOR, array
+from sqlalchemy.dialects.postgresql import ARRAY, REGCONFIG, TSVECTOR, array
 from sqlalchemy.sql.elements import Grouping
 
 from app.lib.statements import value_of
@@ -40,7 +40,7 @@ def search_index(table: str) -> Index:
 
 def is_found(table: Table, name: str = "q") -> ColumnElement[bool]:
     """Give the filter for the rows of the user where the query, as `tsquery_of` writes it, occurs."""
-    owner = array([bindparam("owner", type_=Text)])
+    owner = sql_cast(array([bindparam("owner", type_=Text)]), ARRAY(Text))
     mine: ColumnElement[bool] = array([table.c.user_id]).contains(owner)
     return mine & table.c.search.op("@@", is_comparison=True)(_query(name))
 

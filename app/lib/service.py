@@ -37,15 +37,18 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
     """CRUD over one user's rows of an owned table, answering with structs.
 
     Subclasses name the `model` and the struct to read (its fields are columns), and declare the filters, whose
-    bind parameters are named by `value_of`, and the sort keys that a list takes. Where the struct is not simply
+    bind parameters are named by `value_of`, and the sort keys that a list takes; `unasked_sorts` are for the service
+    alone. Where `live` does not hold, a row is not there for any verb. Where the struct is not simply
     made of its columns, `present` makes it, of those and the columns `beside`.
     """
 
     model: ClassVar[type[Any]]
     read: ClassVar[type[Struct]]
     beside: ClassVar[Sequence[str]] = ()
+    live: ClassVar[ColumnElement[bool] | None] = None
     filters: ClassVar[Mapping[str, ColumnElement[bool]]] = {}
     sorts: ClassVar[Mapping[str, ColumnElement[Any]]] = {}
+    unasked_sorts: ClassVar[Mapping[str, ColumnElement[Any]]] = {}
     default_sort: ClassVar[str] = "created_at:desc"
     transitions: ClassVar[Mapping[str, Transition]] = {}
     violations: ClassVar[Violations] = {}
@@ -53,6 +56,12 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if hasattr(cls, "model"):
+            cls.build()
+
+    @classmethod
+    def build(cls) -> None:
+        """Build the statements, once for the class."""
         cls.statements = Statements(cls)
 
     def __init__(self, session: Session, user_id: str, seal: CursorSeal, if_match: str | None = None) -> None:
@@ -90,13 +99,21 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
 
     async def list_page(self, query: PageQuery) -> Page[ReadT]:
         """Give a page, in one statement: by offset with the number of all matches, or after a cursor without."""
-        sort = parse_sort(self.default_sort if query.sort is UNSET else query.sort, self.sorts)
-        given = {name: value for name in self.filters if (value := getattr(query, name)) is not UNSET}
+        sort = self.ordering(query)
+        given = self.given(query)
         if query.cursor is not UNSET:
             return await self._page_after(query.cursor, query, sort, self._matching(given), tuple(given))
         rows, total = await self._stretch(given, sort, query.offset, query.limit)
         more = query.offset + len(rows) < total
         return self._page(rows, query, sort, total=total, more=bool(rows) and more)
+
+    def given(self, query: PageQuery) -> dict[str, Any]:
+        """Give the filters that a query asks for, with their values."""
+        return {name: value for name in self.filters if (value := getattr(query, name)) is not UNSET}
+
+    def ordering(self, query: PageQuery) -> Sort:
+        """Give the sort that a query asks for. Raises `Invalid`."""
+        return parse_sort(self.default_sort if query.sort is UNSET else query.sort, self.sorts)
 
     async def list_from(
         self, given: Mapping[str, Any], sort: Sort, offset: int, limit: int | None
@@ -153,6 +170,14 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         if not await self._write(self.statements.delete(self._versions is not None), item_id, {}):
             await self._missed(item_id)
 
+    def sibling[ServiceT: UserScopedService[Any, Any]](
+        self, service: type[ServiceT], version: int | None = None
+    ) -> ServiceT:
+        """Give another service of the same user, in the same session; a version given takes the place of `If-Match`."""
+        made = service(self.session, self._owner, self._seal)
+        made._versions = self._versions if version is None else [version]  # noqa: SLF001 - of the same class
+        return made
+
     def present(self, row: Sequence[Any]) -> ReadT:
         """Make the struct of a row: its own columns, then those `beside`."""
         return self.read(*row)  # type: ignore[return-value]
@@ -162,6 +187,9 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         if self._versions is not None:
             parameters["versions"] = self._versions
         return await self.session.write(statement, parameters, self.violations)
+
+    async def _read(self, statement: Executable, **values: Any) -> Rows:
+        return await self.session.read(statement, {"owner": self._owner} | values)
 
     async def _unchanged(self, item_id: UUID) -> ReadT:
         item: Any = await self.get(item_id)

@@ -8,6 +8,7 @@ from msgspec import Struct
 from sqlalchemy import (
     ColumnElement,
     Executable,
+    FromClause,
     Integer,
     Select,
     Table,
@@ -46,8 +47,10 @@ class Declaration(Protocol):
     model: type[Any]
     read: type[Struct]
     beside: Sequence[str]
+    live: ColumnElement[bool] | None
     filters: Mapping[str, ColumnElement[bool]]
     sorts: Mapping[str, ColumnElement[Any]]
+    unasked_sorts: Mapping[str, ColumnElement[Any]]
     transitions: Mapping[str, Transition]
 
     def derive(self, changes: Mapping[str, ColumnElement[Any]], table: Table | None) -> dict[str, ColumnElement[Any]]:
@@ -63,8 +66,10 @@ class Statements:
         columns = self._table.c
         self._columns = [columns[name] for name in (*service.read.__struct_fields__, *service.beside)]
         self.width = len(self._columns)
-        self._own = columns.user_id == bindparam("owner", type_=Text)
-        self._row = and_(self._own, columns.id == bindparam("key"))
+        self._sorts = {**service.sorts, **service.unasked_sorts}
+        own = self.own(self._table)
+        self.mine = own if service.live is None else and_(own, service.live)
+        self._row = and_(self.mine, columns.id == bindparam("key"))
         self.get = select(*self._columns).where(self._row)
         self.insert = lru_cache(MAX_STATEMENTS)(self._insert)
         self.update = lru_cache(MAX_STATEMENTS)(self._update)
@@ -73,6 +78,10 @@ class Statements:
         self.page = lru_cache(MAX_STATEMENTS)(self._page)
         self.page_after = lru_cache(MAX_STATEMENTS)(self._page_after)
         self.count = lru_cache(MAX_STATEMENTS)(self._count)
+
+    def own(self, table: FromClause) -> ColumnElement[bool]:
+        """Bind a table, or an alias of it, to the user. Nothing else does."""
+        return table.c.user_id == bindparam("owner", type_=Text)
 
     def _insert(self, body: type[Body]) -> Executable:
         changes = self._changes(body.__struct_fields__)
@@ -88,21 +97,26 @@ class Statements:
         values, unless = self._service.transitions[name]
         return self._touch(values, conditional, unless)
 
-    def _touch(self, values: Mapping[str, Any], conditional: bool, unless: ColumnElement[bool] | None) -> Executable:
+    def written(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Add to new values of columns what each write of a row does to it."""
         columns = self._table.c
         # now() is when the transaction began; one that waited for the row may have begun before the last write.
-        now = func.greatest(func.now(), columns.updated_at)
-        written = {"updated_at": now, "version": columns.version + 1, **values}
+        return {"updated_at": func.greatest(func.now(), columns.updated_at), "version": columns.version + 1, **values}
+
+    def _touch(self, values: Mapping[str, Any], conditional: bool, unless: ColumnElement[bool] | None) -> Executable:
+        columns = self._table.c
+        written = self.written(values)
         if unless is not None:
             # Written as it was, rather than passed over and read again: that would show what came in between.
             written = {name: case((unless, columns[name]), else_=value) for name, value in written.items()}
-        where = [self._row, *self._expected(conditional)]
+        where = [self._row, *self.expected(conditional)]
         return update(self._table).where(*where).values(written).returning(*self._columns)
 
     def _delete(self, conditional: bool) -> Executable:
-        return delete(self._table).where(self._row, *self._expected(conditional)).returning(self._table.c.id)
+        return delete(self._table).where(self._row, *self.expected(conditional)).returning(self._table.c.id)
 
-    def _expected(self, conditional: bool) -> list[ColumnElement[bool]]:
+    def expected(self, conditional: bool) -> list[ColumnElement[bool]]:
+        """Give the condition of `If-Match`, if there is one."""
         versions = bindparam("versions", type_=ARRAY(Integer))
         return [self._table.c.version == any_(versions)] if conditional else []
 
@@ -128,11 +142,11 @@ class Statements:
         return select(func.count()).select_from(self._table).where(self._matching(filters))
 
     def _matching(self, filters: tuple[str, ...]) -> ColumnElement[bool]:
-        return and_(self._own, *(self._service.filters[name] for name in filters))
+        return and_(self.mine, *(self._service.filters[name] for name in filters))
 
     def _keys(self, sort: Sort) -> list[tuple[ColumnElement[Any], bool]]:
         """Give the sort keys, each with "is descending"; the id breaks ties, in the direction of the last."""
-        keys = [(self._service.sorts[name], descending) for name, descending in sort]
+        keys = [(self._sorts[name], descending) for name, descending in sort]
         return [*keys, (self._table.c.id, sort[-1][1])]
 
     def _changes(self, fields: tuple[str, ...]) -> dict[str, ColumnElement[Any]]:

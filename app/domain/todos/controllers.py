@@ -6,7 +6,7 @@ from litestar import Controller, delete, get, patch, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from app.domain.todos.schemas import TodoCreate, TodoQuery, TodoRead, TodoUpdate
+from app.domain.todos.schemas import TodoCreate, TodoMove, TodoQuery, TodoRead, TodoRemoval, TodoUpdate
 from app.domain.todos.services import TodoService
 from app.lib.auth import requires_owner
 from app.lib.query import Page
@@ -26,7 +26,7 @@ class TodoController(Controller):
     @get(criteria=TodoQuery)
     async def list_todos(self, todos: Todos, criteria: NamedDependency[TodoQuery]) -> Page[TodoRead]:
         """List todos, newest first unless sorted otherwise."""
-        return await todos.list_page(criteria)
+        return await todos.list_todos(criteria)
 
     @post()
     async def create_todo(self, todos: Todos, data: JSONBody[TodoCreate]) -> TodoRead:
@@ -48,10 +48,20 @@ class TodoController(Controller):
         """Change what is sent, as a JSON merge patch."""
         return await todos.update(todo_id, data)
 
-    @delete("/{todo_id:uuid}")
-    async def delete_todo(self, todos: Todos, todo_id: TodoId) -> None:
-        """Delete a todo."""
-        await todos.delete(todo_id)
+    @delete("/{todo_id:uuid}", criteria=TodoRemoval)
+    async def delete_todo(self, todos: Todos, todo_id: TodoId, criteria: NamedDependency[TodoRemoval]) -> None:
+        """Move a todo with its subtasks to the trash, or delete it for good."""
+        await todos.delete(todo_id, permanent=criteria.permanent)
+
+    @post("/{todo_id:uuid}/restore", status_code=200)
+    async def restore_todo(self, todos: Todos, todo_id: TodoId) -> TodoRead:
+        """Take a todo, with what went with it, out of the trash; 409 if it is not there."""
+        return await todos.restore(todo_id)
+
+    @post("/{todo_id:uuid}/move", status_code=200)
+    async def move_todo(self, todos: Todos, todo_id: TodoId, data: JSONBody[TodoMove]) -> TodoRead:
+        """Put a todo right before or after another, or below it as its last subtask."""
+        return await todos.move(todo_id, data)
 
     @post("/{todo_id:uuid}/toggle-complete", status_code=200)
     async def toggle_complete(self, todos: Todos, todo_id: TodoId) -> TodoRead:

@@ -1,19 +1,19 @@
 """Lists on the wire."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from app.lib.body import Body, Trimmed
+from app.lib.body import Body, ExactlyOne, Trimmed
 from app.lib.query import PageQuery
 
 MAX_NAME = 100
 COLOR = "^#[0-9a-f]{6}$"
 
 Name = Annotated[str, Trimmed(1, MAX_NAME)]
-Color = Annotated[str, Meta(pattern=r"^#[0-9a-fA-F]{6}\Z"), str.lower]
+Color = Annotated[str, Meta(pattern="^#[0-9a-fA-F]{6}$", max_length=7), str.lower]
 
 
 class ListRead(Struct):
@@ -45,3 +45,16 @@ class ListUpdate(Body):
 
 class ListQuery(PageQuery):
     """Lists come as the user ordered them, unless sorted otherwise."""
+
+
+class ListMove(Body):
+    """Where a list goes: right before or after another."""
+
+    before: UUID | UnsetType = UNSET
+    after: UUID | UnsetType = UNSET
+    between = (ExactlyOne("before", "after"),)
+
+    def target(self) -> tuple[Literal["before", "after"], UUID]:
+        """Give what is said, and of which list."""
+        (target,) = self.sent().items()
+        return target  # type: ignore[return-value]

@@ -6,8 +6,9 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from app.lib.body import AtMostOne, Body, Instant, Trimmed, distinct
-from app.lib.query import Moment, PageQuery
+from app.lib.body import AtMostOne, Body, ExactlyOne, Instant, Trimmed, distinct
+from app.lib.query import Moment, PageQuery, Query, Reference
+from app.lib.search import MAX_QUERY
 
 MAX_TITLE, MAX_DESCRIPTION, MAX_TAG, MAX_TAGS = 200, 10_000, 50, 20
 PRIORITIES = ("none", "low", "medium", "high")
@@ -33,6 +34,10 @@ class TodoRead(Struct):
     due_date: date | None
     due_at: datetime | None
     tags: list[str]
+    list_id: UUID | None
+    parent_id: UUID | None
+    position: str
+    deleted_at: datetime | None
     created_at: datetime
     updated_at: datetime
     version: int
@@ -48,6 +53,8 @@ class TodoCreate(Body):
     due_date: date | None = None
     due_at: Instant | None = None
     tags: Tags = []
+    list_id: UUID | None = None
+    parent_id: UUID | None = None
     between = (DUE_ONCE,)
 
 
@@ -61,17 +68,47 @@ class TodoUpdate(Body):
     due_date: date | None | UnsetType = UNSET
     due_at: Instant | None | UnsetType = UNSET
     tags: Tags | UnsetType = UNSET
+    list_id: UUID | None | UnsetType = UNSET
+    parent_id: UUID | None | UnsetType = UNSET
     between = (DUE_ONCE,)
 
 
+class TodoMove(Body):
+    """Where a todo goes: right before or after another, or into another, as its last subtask."""
+
+    before: UUID | UnsetType = UNSET
+    after: UUID | UnsetType = UNSET
+    into: UUID | UnsetType = UNSET
+    between = (ExactlyOne("before", "after", "into"),)
+
+    def target(self) -> tuple[Literal["before", "after", "into"], UUID]:
+        """Give what is said, and of which todo."""
+        (target,) = self.sent().items()
+        return target  # type: ignore[return-value]
+
+
+class TodoRemoval(Query):
+    """Whether a todo skips the trash."""
+
+    permanent: bool = False
+
+
 class TodoQuery(PageQuery):
-    """Filters, all of which must hold; `priority` may be any of those given, `tag` must be all."""
+    """Filters, all of which must hold; `priority` may be any of those given, `tag` must be all.
+
+    `list_id` and `parent_id` may be `none`. `q` is full text, and `deleted` asks for the trash.
+    """
 
     completed: bool | UnsetType = UNSET
     priority: Annotated[list[Priority], Meta(max_length=4)] | UnsetType = UNSET
     tag: Annotated[list[str], Meta(max_length=MAX_TAGS)] | UnsetType = UNSET
+    list_id: Reference | UnsetType = UNSET
+    parent_id: Reference | UnsetType = UNSET
+    q: Annotated[str, Meta(min_length=1, max_length=MAX_QUERY)] | UnsetType = UNSET
+    due: Literal["overdue", "today", "upcoming", "none"] | UnsetType = UNSET
     due_before: Moment | UnsetType = UNSET
     due_after: Moment | UnsetType = UNSET
     created_before: Moment | UnsetType = UNSET
     created_after: Moment | UnsetType = UNSET
     updated_after: Moment | UnsetType = UNSET
+    deleted: bool = False

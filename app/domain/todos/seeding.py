@@ -79,6 +79,8 @@ class TodoFactory(MsgspecFactory[TodoCreate]):
         return day if cls.__random__.random() < 1 / 2 else None
 
     due_at = None
+    list_id = None
+    parent_id = None
 
     @classmethod
     def tags(cls) -> list[str]:

@@ -5,12 +5,16 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
+from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
+    Date,
     DateTime,
+    Executable,
     Table,
     Text,
+    Uuid,
     any_,
     bindparam,
     case,
@@ -22,11 +26,21 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from app.db.base import table_of
+from app.db.base import OWNERS_TIME_ZONE, table_of
 from app.domain.todos.models import Todo
-from app.domain.todos.schemas import DUE_ONCE, PRIORITIES, TodoRead
+from app.domain.todos.schemas import DUE_ONCE, PRIORITIES, TodoMove, TodoQuery, TodoRead
+from app.domain.todos.tree import MAX_DEPTH, TreeStatements
+from app.lib.body import Body
+from app.lib.errors import Conflict, FieldError, Invalid, NotFound
+from app.lib.ordered import OrderedService
+from app.lib.ordering import position_at_end
+from app.lib.query import Page, PageQuery, Sort
+from app.lib.search import is_found, rank, tsquery_of
 from app.lib.service import UserScopedService
 from app.lib.statements import Transition, value_of
+
+BEST_FIRST: Sort = (("rank", True),)
+NO_PARENT = FieldError("Expected the id of another of your todos, outside the trash", pointer="/parent_id")
 
 
 def _instant(name: str) -> ColumnElement[datetime]:
@@ -45,16 +59,44 @@ _due: ColumnElement[Any] = func.coalesce(_todo.due_at, _day_begins)
 _rank: ColumnElement[Any] = case({name: rank for rank, name in enumerate(PRIORITIES)}, value=_todo.priority)
 
 
-class TodoService[ReadT: Struct = TodoRead](UserScopedService[Todo, ReadT]):
-    """Todos of one user: the verbs of `UserScopedService`, and completion."""
+# What is due is due on the user's own calendar; PostgreSQL knows the rules of their time zone.
+_today = cast(func.timezone(OWNERS_TIME_ZONE, func.now()), Date)
+_day: ColumnElement[Any] = func.coalesce(_todo.due_date, cast(func.timezone(OWNERS_TIME_ZONE, _todo.due_at), Date))
+
+
+_ASKED = (
+    *("completed", "priority", "tag", "list_id", "parent_id", "q", "due", "due_before", "due_after"),
+    *("created_before", "created_after", "updated_after"),
+)
+
+
+class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
+    """Todos of one user, outside the trash."""
 
     model = Todo
     read: ClassVar[type[Struct]] = TodoRead
-    violations: ClassVar = {"ck_todos_due_once": DUE_ONCE.error}
+    live: ClassVar[ColumnElement[bool] | None] = _todo.deleted_at.is_(None)
+    within: ClassVar = ("list_id",)
+    taken_over: ClassVar = ("parent_id",)
+    tree: ClassVar[TreeStatements]
+    violations: ClassVar = {
+        "ck_todos_due_once": DUE_ONCE.error,
+        "fk_todos_list_id": FieldError("Expected the id of one of your lists", pointer="/list_id"),
+        "fk_todos_parent_id": NO_PARENT,
+    }
     filters: ClassVar = {
         "completed": _todo.completed == bindparam(value_of("completed")),
         "priority": _todo.priority == any_(_texts("priority")),
         "tag": _todo.tags.contains(_texts("tag")),
+        "list_id": _todo.list_id == bindparam(value_of("list_id"), type_=Uuid),
+        "list_id=none": _todo.list_id.is_(None),
+        "parent_id": _todo.parent_id == bindparam(value_of("parent_id"), type_=Uuid),
+        "parent_id=none": _todo.parent_id.is_(None),
+        "q": is_found(table_of(Todo)),
+        "due=overdue": ~_todo.completed & ((_todo.due_date < _today) | (_todo.due_at < func.now())),
+        "due=today": _day == _today,
+        "due=upcoming": _day > _today,
+        "due=none": _todo.due_date.is_(None) & _todo.due_at.is_(None),
         "due_before": _due < _instant("due_before"),
         "due_after": _due > _instant("due_after"),
         "created_before": _todo.created_at < _instant("created_before"),
@@ -67,8 +109,10 @@ class TodoService[ReadT: Struct = TodoRead](UserScopedService[Todo, ReadT]):
         "due_at": _due,
         "priority": _rank,
         "title": _todo.title.collate("C"),
+        "position": _todo.position,
         "completed": _todo.completed,
     }
+    unasked_sorts: ClassVar = {"rank": rank(table_of(Todo))}
     transitions: ClassVar = {
         "toggle": Transition(
             {
@@ -81,12 +125,112 @@ class TodoService[ReadT: Struct = TodoRead](UserScopedService[Todo, ReadT]):
     }
 
     @classmethod
+    def build(cls) -> None:
+        """Build the statements of the tree too."""
+        super().build()
+        cls.tree = TreeStatements(cls.statements)
+
+    @classmethod
     def derive(cls, changes: Mapping[str, ColumnElement[Any]], table: Table | None) -> dict[str, ColumnElement[Any]]:
-        """`completed_at` follows `completed`, and keeps its first moment."""
-        if "completed" not in changes:
-            return {}
-        since = func.now() if table is None else func.coalesce(table.c.completed_at, func.now())
-        return {"completed_at": case((changes["completed"], since), else_=null())}
+        """`completed_at` follows `completed`, and keeps its first moment; into another list it goes at its end."""
+        derived: dict[str, ColumnElement[Any]] = {}
+        if "completed" in changes:
+            since = func.now() if table is None else func.coalesce(table.c.completed_at, func.now())
+            derived["completed_at"] = case((changes["completed"], since), else_=null())
+        if table is not None and "list_id" in changes and "position" not in changes:
+            stays = table.c.list_id.is_not_distinct_from(changes["list_id"])
+            derived["position"] = case((stays, table.c.position), else_=position_at_end())
+        return derived
+
+    def given(self, query: PageQuery) -> dict[str, Any]:
+        """Some filters are several: what they ask for is in the name, not in the value."""
+        assert isinstance(query, TodoQuery)
+        given = {name: value for name in _ASKED if (value := getattr(query, name)) is not UNSET}
+        for name in ("list_id", "parent_id"):
+            if name in given and given[name] is None:
+                given[f"{name}=none"] = given.pop(name)
+        if "due" in given:
+            given[f"due={given.pop('due')}"] = None
+        if "q" in given:
+            given["q"] = tsquery_of(given["q"])
+        return given
+
+    def ordering(self, query: PageQuery) -> Sort:
+        """What is searched for comes best match first."""
+        assert isinstance(query, TodoQuery)
+        if query.q is not UNSET and query.sort is UNSET:
+            return BEST_FIRST
+        return super().ordering(query)
+
+    async def list_todos(self, query: TodoQuery) -> Page[ReadT]:
+        """Give a page of todos, or of those in the trash."""
+        service: Any = self.sibling(Trash) if query.deleted else self
+        return await service.list_page(query)  # type: ignore[no-any-return]
+
+    async def create(self, data: Body) -> ReadT:  # type: ignore[override]
+        """Insert a todo. Raises `Invalid` for a parent that cannot have it."""
+        parent_id = getattr(data, "parent_id", None)
+        if parent_id is None:
+            return await super().create(data)
+        async with self.session.atomic(self.violations):
+            await self.lock()
+            await self._check_parent(None, parent_id, NO_PARENT)
+            return await super().create(data)
+
+    async def update(self, item_id: UUID, data: Body) -> ReadT:  # type: ignore[override]
+        """Set what was sent. Raises `NotFound`, `PreconditionFailed`, `Invalid` for a parent that cannot have it."""
+        parent_id = getattr(data, "parent_id", None)
+        if parent_id is None or parent_id is UNSET:
+            return await super().update(item_id, data)
+        async with self.session.atomic(self.violations):
+            await self.lock()
+            await self.get(item_id)
+            await self._check_parent(item_id, parent_id, NO_PARENT)
+            return await super().update(item_id, data)
+
+    async def move(self, todo_id: UUID, data: TodoMove) -> ReadT:
+        """Put a todo next to another, or below it. Raises `NotFound`, `Invalid`, `PreconditionFailed`."""
+        side, other_id = data.target()
+        async with self.session.atomic(self.violations):
+            await self.lock()
+            _, other = await self.places(todo_id, other_id, f"/{side}")
+            place = other.shared | {"parent_id": other.id} if side == "into" else other.shared
+            if place["parent_id"] is not None:
+                await self._check_parent(todo_id, place["parent_id"], replace(NO_PARENT, pointer=f"/{side}"))
+            position = other.end if side == "into" else await self.position_beside(todo_id, other, side)
+            return await self.put(todo_id, place | {"position": position})
+
+    async def delete(self, item_id: UUID, *, permanent: bool = False) -> None:  # type: ignore[override]
+        """Move a todo with its subtree to the trash, or remove it. Raises `NotFound`, `PreconditionFailed`."""
+        if permanent:
+            await self.sibling(EveryTodo).remove(item_id)
+            return
+        async with self.session.atomic(self.violations):
+            await self.lock()
+            await self._change_subtree(self.tree.discard, item_id)
+
+    async def restore(self, todo_id: UUID) -> ReadT:
+        """Take a todo out of the trash. Raises `NotFound`, `Conflict` where it is not in it, `PreconditionFailed`."""
+        async with self.session.atomic(self.violations):
+            await self.lock()
+            await self.sibling(Trash).take_out(todo_id)
+            return await self.get(todo_id)
+
+    async def _change_subtree(self, statements: Mapping[bool, Executable], item_id: UUID) -> None:
+        rows = await self._write(statements[self._versions is not None], item_id, {})
+        if item_id not in {row[0] for row in rows}:
+            await self._missed(item_id)
+
+    async def _check_parent(self, todo_id: UUID | None, parent_id: UUID, mistake: FieldError) -> None:
+        """Raises `Invalid`."""
+        rows = await self._read(self.tree.placing, key=todo_id, parent=parent_id)
+        depth, is_above, height = rows[0]
+        if not depth:
+            raise Invalid([mistake])
+        if is_above:
+            raise Invalid([FieldError("Expected none of its own subtasks, nor itself", pointer=mistake.pointer)])
+        if depth + height > MAX_DEPTH:
+            raise Invalid([FieldError(f"Expected at most {MAX_DEPTH} levels of todos", pointer=mistake.pointer)])
 
     async def toggle_complete(self, todo_id: UUID) -> ReadT:
         """Flip `completed`; two at once never lose one."""
@@ -99,3 +243,27 @@ class TodoService[ReadT: Struct = TodoRead](UserScopedService[Todo, ReadT]):
     async def reopen(self, todo_id: UUID) -> ReadT:
         """Reopen; a second call changes nothing."""
         return await self.change(todo_id, "reopen")
+
+
+class EveryTodo(TodoService[TodoRead]):
+    """Todos of one user, those in the trash too."""
+
+    live = None
+
+    async def remove(self, item_id: UUID) -> None:
+        """Remove a todo for good; the database takes its subtree with it. Raises `NotFound`, `PreconditionFailed`."""
+        await UserScopedService.delete(self, item_id)
+
+
+class Trash(TodoService[TodoRead]):
+    """Todos of one user that are in the trash."""
+
+    live = _todo.deleted_at.is_not(None)
+
+    async def take_out(self, todo_id: UUID) -> None:
+        """Restore a todo with all that went with it. Raises `NotFound`, `Conflict`, `PreconditionFailed`."""
+        try:
+            await self._change_subtree(self.tree.restore, todo_id)
+        except NotFound:
+            await self.sibling(EveryTodo).get(todo_id)
+            raise Conflict("The todo is not in the trash") from None

@@ -55,7 +55,8 @@ class Examples:
 
     def _members(self, schema: Schema) -> Iterator[tuple[str, Any]]:
         """Give what must be there, and what the annotations have an example of; never two that exclude each other."""
-        required = schema.get("required", ())
+        choices = [rule["oneOf"][0] for rule in schema.get("allOf", ()) if "oneOf" in rule]
+        required = [*schema.get("required", ()), *(name for choice in choices for name in choice.get("required", ()))]
         for name, member in schema.get("properties", {}).items():
             if name in required or "examples" in member:
                 yield name, self.of(member, name)

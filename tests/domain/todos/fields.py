@@ -74,6 +74,8 @@ SERVER_OWNED: dict[str, Any] = {
     "created_at": "2020-01-01T00:00:00Z",
     "updated_at": "2020-01-01T00:00:00Z",
     "completed_at": "2020-01-01T00:00:00Z",
+    "position": "V",
+    "deleted_at": "2020-01-01T00:00:00Z",
     "version": 7,
 }
 

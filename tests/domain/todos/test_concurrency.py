@@ -53,9 +53,7 @@ class TestWriters:
         statuses, _ = await at_once(*calls)
         assert sum(statuses[status] for status in (200, 204)) == 1
         assert statuses[404 if verb == "DELETE" else 412] + statuses[412] >= MANY - 1
-        assert [row["version"] for row in (await todo_rows(app, alice.user_id)).values()] == (
-            [2] if verb != "DELETE" else []
-        )
+        assert [row["version"] for row in (await todo_rows(app, alice.user_id)).values()] == [2]
 
     async def test_patches_of_different_fields_are_all_kept(self, alice: Client) -> None:
         todo = await alice.create()
@@ -129,7 +127,9 @@ class TestDeletes:
         statuses, _ = await at_once(*writes, alice.delete(one), *actions, alice.get(one))
         assert statuses.keys() <= {200, 204, 404}
         assert statuses[204] == 1
-        assert await todo_rows(app, alice.user_id) == {}
+        (row,) = (await todo_rows(app, alice.user_id)).values()
+        assert row["deleted_at"] is not None
+        assert (await alice.get(one)).status_code == 404
 
     async def test_conditional_deletes_against_conditional_patches_have_one_winner(self, alice: Client) -> None:
         todo = await alice.create()

@@ -24,6 +24,9 @@ DEFAULTS = {
     "due_date": None,
     "due_at": None,
     "tags": [],
+    "list_id": None,
+    "parent_id": None,
+    "deleted_at": None,
     "version": 1,
 }
 
@@ -105,9 +108,9 @@ class TestCreateTodo:
             assert mistakes(response) == {f"/{name}": "Unknown field"}
 
     async def test_unknown_fields_are_named(self, alice: Client) -> None:
-        body = {"title": "x", "Title": 1, "": 2, "a/b~c": 3, "ünïcode": 4, "list_id": None}
+        body = {"title": "x", "Title": 1, "": 2, "a/b~c": 3, "ünïcode": 4, "listId": None}
         response = await alice.post(alice.todos(), json=body)
-        assert mistakes(response).keys() == {"/Title", "/", "/a~1b~0c", "/ünïcode", "/list_id"}
+        assert mistakes(response).keys() == {"/Title", "/", "/a~1b~0c", "/ünïcode", "/listId"}
 
     async def test_four_mistakes_have_four_pointers(self, alice: Client) -> None:
         body = {"title": "", "priority": "asap", "due_date": "tomorrow", "tags": ["a", "x" * 51], "completed": True}

@@ -17,10 +17,15 @@ class TestDeleteTodo(OneTodo):
         assert (response.status_code, response.content) == (204, b"")
         assert "etag" not in response.headers
 
-    async def test_nothing_of_it_is_left(self, app: Litestar, alice: Client) -> None:
+    async def test_for_good_nothing_of_it_is_left(self, app: Litestar, alice: Client) -> None:
+        todo = await alice.create()
+        response = await alice.delete(alice.todos(todo["id"]), params={"permanent": "true"})
+        assert (response.status_code, response.content) == (204, b"")
+        assert await todo_rows(app, alice.user_id) == {}
+
+    async def test_it_is_seen_no_more(self, alice: Client) -> None:
         todo = await alice.create()
         await self.ask(alice, todo)
-        assert await todo_rows(app, alice.user_id) == {}
         assert_problem(await alice.get(alice.todos(todo["id"])), 404, "Not found")
         assert (await alice.get(alice.todos())).json()["items"] == []
 

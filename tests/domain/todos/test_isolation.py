@@ -22,7 +22,8 @@ def every_verb(app: Litestar, owner: Client, todo_id: object) -> list[tuple[str,
 
 
 async def send(client: httpx.AsyncClient, verb: tuple[str, str], **headers: str) -> httpx.Response:
-    return await client.request(*verb, json={"title": "stolen"}, headers=headers)
+    body = {"after": str(uuid7())} if verb[1].endswith("/move") else {"title": "stolen"}
+    return await client.request(*verb, json=body, headers=headers)
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ class TestOneIdOfTwoUsers:
     async def test_each_writes_their_own(self, app: Litestar, alice: Client, bob: Client, key: object) -> None:
         before = await todo_rows(app, alice.user_id)
         for verb in every_verb(app, bob, key):
-            if verb[0] != "DELETE":
+            if verb[0] != "DELETE" and not verb[1].endswith(("/move", "/restore")):
                 assert (await send(bob, verb)).status_code == 200
                 assert await todo_rows(app, alice.user_id) == before
         assert (await bob.get(bob.todos(key))).json()["title"] == "stolen"
@@ -113,6 +114,8 @@ class TestOneIdOfTwoUsers:
     async def test_each_deletes_their_own(self, app: Litestar, alice: Client, bob: Client, key: object) -> None:
         before = await todo_rows(app, alice.user_id)
         assert (await bob.delete(bob.todos(key))).status_code == 204
+        assert await todo_rows(app, alice.user_id) == before
+        assert (await bob.delete(bob.todos(key), params={"permanent": "true"})).status_code == 204
         assert await todo_rows(app, alice.user_id) == before
         assert await todo_rows(app, bob.user_id) == {}
 

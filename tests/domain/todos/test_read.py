@@ -37,5 +37,8 @@ class TestGetTodo(OneTodo):
         await insert_todos(app, [row])
         response = await alice.get(alice.todos(row["id"]))
         absent = {name for name, value in response.json().items() if value is None}
-        assert absent == {"description", "completed_at", "due_date", "due_at"}
+        assert absent == {
+            *("description", "completed_at", "due_date", "due_at"),
+            *("list_id", "parent_id", "deleted_at"),
+        }
         assert (response.json()["version"], response.headers["etag"]) == (7, '"7"')

@@ -1,0 +1,101 @@
+"""`/api/{user_id}/lists`: what todos are kept in."""
+
+from typing import ClassVar
+from uuid import UUID
+
+from litestar import Controller, delete, get, patch, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+from sqlalchemy import Uuid, bindparam, null, update
+
+from app.db.base import table_of
+from app.domain.todos.list_schemas import ListCreate, ListMove, ListQuery, ListRead, ListUpdate
+from app.domain.todos.models import Todo, TodoList
+from app.domain.todos.services import EveryTodo
+from app.lib.auth import requires_owner
+from app.lib.errors import Conflict
+from app.lib.ordered import OrderedService
+from app.lib.query import Page
+
+_list, _todos = table_of(TodoList).c, table_of(Todo)
+_written = EveryTodo.statements.written({"list_id": null()})
+_FREE = (
+    update(_todos).where(EveryTodo.statements.mine, _todos.c.list_id == bindparam("key", type_=Uuid)).values(_written)
+)
+
+
+class ListService(OrderedService[TodoList, ListRead]):
+    """Lists of one user."""
+
+    model = TodoList
+    read = ListRead
+    violations: ClassVar = {"uq_lists_user_id_name": Conflict("There is a list with this name")}
+    sorts: ClassVar = {
+        "position": _list.position,
+        "name": _list.name.collate("C"),
+        "created_at": _list.created_at,
+        "updated_at": _list.updated_at,
+    }
+    default_sort = "position:asc"
+
+    async def move(self, list_id: UUID, data: ListMove) -> ListRead:
+        """Put a list next to another. Raises `NotFound`, `Invalid`, `PreconditionFailed`."""
+        side, other_id = data.target()
+        async with self.session.atomic(self.violations):
+            await self.lock()
+            _, other = await self.places(list_id, other_id, f"/{side}")
+            return await self.put(list_id, {"position": await self.position_beside(list_id, other, side)})
+
+    async def delete(self, item_id: UUID) -> None:  # type: ignore[override]
+        """Remove a list, and leave its todos without one. Raises `NotFound`, `PreconditionFailed`."""
+        async with self.session.atomic(self.violations):
+            await self.session.write(_FREE, self._key(item_id))
+            await super().delete(item_id)
+
+
+Lists = NamedDependency[ListService]
+ListId = FromPath[UUID]
+
+
+class ListController(Controller):
+    """Lists of one user."""
+
+    path = "/{user_id:str}/lists"
+    tags = ["lists"]
+    guards = [requires_owner]
+    dependencies = {"lists": ListService.provide()}
+
+    @get(criteria=ListQuery)
+    async def list_lists(self, lists: Lists, criteria: NamedDependency[ListQuery]) -> Page[ListRead]:
+        """List the lists, as the user ordered them unless sorted otherwise."""
+        return await lists.list_page(criteria)
+
+    @post()
+    async def create_list(self, lists: Lists, data: JSONBody[ListCreate]) -> ListRead:
+        """Create a list, after all others; 409 if there is one with this name."""
+        return await lists.create(data)
+
+    @get("/{list_id:uuid}")
+    async def get_list(self, lists: Lists, list_id: ListId) -> ListRead:
+        """Get one list."""
+        return await lists.get(list_id)
+
+    @put("/{list_id:uuid}")
+    async def replace_list(self, lists: Lists, list_id: ListId, data: JSONBody[ListCreate]) -> ListRead:
+        """Replace a list: what is left out goes back to its default."""
+        return await lists.update(list_id, data)
+
+    @patch("/{list_id:uuid}")
+    async def update_list(self, lists: Lists, list_id: ListId, data: JSONBody[ListUpdate]) -> ListRead:
+        """Change what is sent, as a JSON merge patch."""
+        return await lists.update(list_id, data)
+
+    @delete("/{list_id:uuid}")
+    async def delete_list(self, lists: Lists, list_id: ListId) -> None:
+        """Delete a list, and leave its todos without one."""
+        await lists.delete(list_id)
+
+    @post("/{list_id:uuid}/move", status_code=200)
+    async def move_list(self, lists: Lists, list_id: ListId, data: JSONBody[ListMove]) -> ListRead:
+        """Put a list right before or after another."""
+        return await lists.move(list_id, data)

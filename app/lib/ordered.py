@@ -1,0 +1,132 @@
+"""Services whose rows have an order that the user makes: each has a position, and can be moved next to another."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
+from uuid import UUID
+
+from msgspec import Struct
+from sqlalchemy import Executable, Integer, Select, Text, bindparam, func, select, tuple_, update
+
+from app.lib.errors import FieldError, Invalid, NotFound
+from app.lib.ordering import between, position_at_end, position_of
+from app.lib.service import UserScopedService
+from app.lib.statements import Statements, new_value_of
+
+type Side = Literal["before", "after"]
+_LOCK_SEED = 1  # apart from other locks of the same user
+
+
+class Place(NamedTuple):
+    """Where a row stands, and what a row that is moved next to it has in common with it then."""
+
+    id: UUID
+    position: str
+    end: str  # the position that a row at the end would get now
+    shared: dict[str, Any]
+
+
+class OrderStatements:
+    """The SQL of the order of an owned table."""
+
+    def __init__(self, statements: Statements, model: type[Any], shared: Sequence[str]) -> None:
+        self._table = model.__table__
+        self._own = statements.own(self._table)
+        self._written = statements.written
+        columns = self._table.c
+        shown = (columns.id, columns.position, position_at_end(), *(columns[name] for name in shared))
+        named = columns.id.in_((bindparam("key", type_=columns.id.type), bindparam("other", type_=columns.id.type)))
+        self.places = select(*shown).where(statements.mine, named)
+        owner = bindparam("owner", type_=Text)
+        self.lock = select(func.pg_advisory_xact_lock(func.hashtextextended(owner, _LOCK_SEED)))
+
+    def neighbour(self, side: Side, within: dict[str, Any]) -> Executable:
+        """Select the position next to a place; those of hidden rows count, for they may come back."""
+        columns = self._table.c
+        row = tuple_(columns.position, columns.id)
+        place = tuple_(bindparam("place", type_=Text), bindparam("place_id", type_=columns.id.type))
+        beyond = row > place if side == "after" else row < place
+        order = (columns.position, columns.id)
+        ordered = order if side == "after" else tuple(column.desc() for column in order)
+        found = self._among(select(columns.position), within).where(beyond, columns.id != bindparam("key"))
+        return found.order_by(*ordered).limit(1)
+
+    def spread(self, within: dict[str, Any]) -> Executable:
+        """Give all of them new positions in their order, with much room between."""
+        columns = self._table.c
+        rank = func.row_number(type_=Integer).over(order_by=(columns.position, columns.id))
+        count = func.count().over()
+        ranked = self._among(select(columns.id, rank.label("rank"), count.label("count")), within).cte("ranked")
+        values = self._written({"position": position_of(ranked.c.rank, ranked.c.count)})
+        return update(self._table).where(self._own, columns.id == ranked.c.id).values(values)
+
+    def _among(self, statement: Select[Any], within: dict[str, Any]) -> Select[Any]:
+        same = (
+            self._table.c[name].is_(None) if value is None else self._table.c[name] == bindparam(f"within_{name}")
+            for name, value in within.items()
+        )
+        return statement.where(self._own, *same)
+
+
+class OrderedService[ModelT: Any, ReadT: Struct](UserScopedService[ModelT, ReadT]):
+    """A user-scoped service of rows with a `position`, which orders those that have the columns `within` in common.
+
+    A row that is moved next to another takes over these, and those that are `taken_over`.
+    """
+
+    within: ClassVar[Sequence[str]] = ()
+    taken_over: ClassVar[Sequence[str]] = ()
+    order: ClassVar[OrderStatements]
+
+    @classmethod
+    def build(cls) -> None:
+        """Build the statements of the order too."""
+        super().build()
+        cls.order = OrderStatements(cls.statements, cls.model, (*cls.within, *cls.taken_over))
+
+    async def lock(self) -> None:
+        """Let no other transaction of this user that locks pass until the end of this one."""
+        await self._read(self.order.lock)
+
+    async def places(self, item_id: UUID, other_id: UUID, pointer: str) -> tuple[Place, Place]:
+        """Give the places of a row and of another. Raises `NotFound`, or `Invalid` where it is the other's fault."""
+        rows = await self._read(self.order.places, key=item_id, other=other_id)
+        shared = (*self.within, *self.taken_over)
+        found = {row[0]: Place(row[0], row[1], row[2], dict(zip(shared, row[3:], strict=True))) for row in rows}
+        if item_id not in found:
+            raise NotFound
+        if other_id == item_id or other_id not in found:
+            raise Invalid([FieldError("Expected the id of another one of yours", pointer=pointer)])
+        return found[item_id], found[other_id]
+
+    async def position_beside(self, item_id: UUID, other: Place, side: Side) -> str:
+        """Give a position right before or after another row, making room where there is none."""
+        within = {name: other.shared[name] for name in self.within}
+        position = await self._gap(item_id, other, side, within)
+        if position is None:
+            await self.session.write(self.order.spread(within), {"owner": self._owner} | _bound(within))
+            _, other = await self.places(item_id, other.id, "")
+            position = await self._gap(item_id, other, side, within)
+        assert position is not None, "there is room after spreading"
+        return position
+
+    async def _gap(self, item_id: UUID, other: Place, side: Side, within: dict[str, Any]) -> str | None:
+        statement = self.order.neighbour(side, within)
+        place = {"key": item_id, "place": other.position, "place_id": other.id}
+        rows = await self._read(statement, **place, **_bound(within))
+        neighbour = rows[0][0] if rows else None
+        if side == "before":
+            return between(neighbour or "", other.position)
+        if neighbour is None and other.position < other.end:
+            return other.end
+        return between(other.position, neighbour)
+
+    async def put(self, item_id: UUID, columns: dict[str, Any]) -> ReadT:
+        """Write columns that clients do not write themselves. Raises `NotFound`, `PreconditionFailed`."""
+        statement = self.statements.update(tuple(columns), self._versions is not None)
+        values = {new_value_of(name): value for name, value in columns.items()}
+        rows = await self._write(statement, item_id, values)
+        return self.present(rows[0]) if rows else await self._missed(item_id)
+
+
+def _bound(within: dict[str, Any]) -> dict[str, Any]:
+    return {f"within_{name}": value for name, value in within.items() if value is not None}

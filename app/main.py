@@ -15,6 +15,7 @@ from app import domain
 from app.db import commands
 from app.db.config import open_database
 from app.db.idempotency import DatabaseAnswers
+from app.db.purging import purge_command
 from app.db.seeding import seed_command
 from app.domain.users.services import UserDirectory
 from app.lib import log
@@ -41,7 +42,8 @@ class Commands(CLIPlugin):
         cli.help = "The front door of the todo backend. `python manage.py COMMAND --help` tells more."
         for name in ("sessions", "schema", "info", "version"):
             cli.commands.pop(name, None)
-        for command in (*commands.ALL, seed_command(domain.USER_FACTORY, domain.SEEDERS), *domain.COMMANDS):
+        made = (seed_command(domain.USER_FACTORY, domain.SEEDERS), purge_command(domain.PURGERS))
+        for command in (*commands.ALL, *made, *domain.COMMANDS):
             cli.add_command(command)
 
 

@@ -1,11 +1,10 @@
-"""`manage.py migrate`, `makemigrations`, `showmigrations`, `purge`."""
+"""`manage.py migrate`, `makemigrations`, `showmigrations`."""
 
 import rich_click as click
 from litestar import Litestar
 
 from app.db import migrate as migrations
 from app.db.config import open_database
-from app.db.idempotency import purge_answers
 from app.lib.cli import run_async, settings_of
 from app.lib.errors import OperatorError
 
@@ -59,15 +58,4 @@ def showmigrations(app: Litestar) -> None:
     run_async(work())
 
 
-@click.command()
-def purge(app: Litestar) -> None:
-    """Remove what no longer counts: answers kept for Idempotency-Keys for more than a day."""
-
-    async def work() -> int:
-        async with open_database(settings_of(app)) as database:
-            return await purge_answers(database.session(unscoped="purge old answers"))
-
-    click.echo(f"Removed {run_async(work())} answers.")
-
-
-ALL = (migrate, makemigrations, showmigrations, purge)
+ALL = (migrate, makemigrations, showmigrations)

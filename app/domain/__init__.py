@@ -5,6 +5,7 @@ from app.domain.system.controllers import DescriptionController, HealthControlle
 from app.domain.todos.batch import BatchController
 from app.domain.todos.controllers import TodoController
 from app.domain.todos.lists import ListController
+from app.domain.todos.purging import TrashPurger
 from app.domain.todos.seeding import TodoSeeder
 from app.domain.todos.tags import TagController
 from app.domain.todos.tasks import TaskController
@@ -24,5 +25,6 @@ CONTROLLERS = (
 )
 DIALECTS = (TaskController,)  # unless TASKS_DIALECT is off
 SEEDERS = (TodoSeeder(),)
+PURGERS = (TrashPurger(),)
 USER_FACTORY = IdentityFactory
 COMMANDS = (system.run, system.token, system.routes, system.openapi, system.check, system.health, users)

@@ -1,5 +1,6 @@
 """A server under test and its users. Every answer is held to what the contract says of every answer."""
 
+import secrets
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
+from .description import Description
 from .tokens import Tokens
 
 PROBLEM = ("type", "title", "status", "detail", "instance", "request_id")
@@ -68,8 +70,11 @@ class Api:
 
     def __init__(self, http: httpx.Client, tokens: Tokens, *, wholly: bool) -> None:
         self.http, self.tokens = http, tokens
-        held = (hold_to_the_contract, hold_to_the_headers) if wholly else (hold_to_the_contract,)
-        http.event_hooks = {"response": [*held]}
+        http.event_hooks = {"response": [hold_to_the_contract]}
+        if wholly:
+            reader = self.user(f"reader-{secrets.token_hex(10)}")
+            description = Description(body(reader.get("/api/schema/openapi.json")))
+            http.event_hooks = {"response": [hold_to_the_contract, hold_to_the_headers, description.hold]}
 
     def user(self, user_id: str, role: str | None = None) -> User:
         """Give a user by id."""

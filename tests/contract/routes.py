@@ -39,7 +39,15 @@ TASKS = (
     Route("DELETE", "/tasks/{id}"),
     Route("PATCH", "/tasks/{id}/complete"),
 )
-FULL = TASKS
+OWN = (
+    Route("GET", "/profile"),
+    Route("PUT", "/profile", {"name": "Another name"}),
+    Route("PATCH", "/profile", {"name": "Another name"}),
+    Route("GET", "/preferences"),
+    Route("PUT", "/preferences", {"theme": "dark"}),
+    Route("PATCH", "/preferences", {"theme": "dark"}),
+)
+FULL = TASKS + OWN
 ON_A_TODO = tuple(route for route in CORE + TASKS if "{id}" in route.path)
 
 

@@ -81,6 +81,7 @@ class Todo(Owned, table=True):
         Index(None, "user_id", "created_at", "id", postgresql_where=column("deleted_at").is_(None)),
         Index(None, "user_id", "list_id", "position", "id"),
         Index(None, "user_id", "parent_id", postgresql_where=column("parent_id").is_not(None)),
+        Index("ix_todos_trash", "user_id", "created_at", "id", postgresql_where=column("deleted_at").is_not(None)),
         Index(None, "deleted_at", postgresql_where=column("deleted_at").is_not(None)),
         search_index("todos"),
     )

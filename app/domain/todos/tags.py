@@ -16,7 +16,7 @@ _tags = select(func.unnest(table_of(Todo).c.tags, type_=Text).label("name")).whe
 _used = _tags.subquery("tags")
 _name, _count = _used.c.name, func.count()
 _total = select(func.count(_name.distinct())).scalar_subquery()
-_PAGE = (
+PAGE = (
     select(_name, _count, _total)
     .group_by(_name)
     .order_by(_count.desc(), _name.collate("C"))
@@ -45,7 +45,7 @@ class TagService(TodoService[TodoRead]):
 
     async def list_tags(self, query: TagQuery) -> Page[TagRead]:
         """Give a page of them, the most used first, in one statement."""
-        rows = await self._read(_PAGE, page_limit=query.limit, page_offset=query.offset)
+        rows = await self._read(PAGE, page_limit=query.limit, page_offset=query.offset)
         found = rows or (query.offset and await self._read(_TOTAL))
         total = found[0][-1] if found else 0
         return Page([TagRead(name, count) for name, count, _ in rows], total, query.limit, query.offset)

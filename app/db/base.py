@@ -11,6 +11,7 @@ from uuid_utils.compat import uuid7
 # Better Auth may keep its tables in the same database: ours have a PostgreSQL schema to themselves.
 SCHEMA = "app"
 MAX_USER_ID_LENGTH = 128
+TRANSIENT = "transient"  # marks, in its info, an owned table that holds nothing of interest to its users
 
 metadata = MetaData(
     schema=SCHEMA,
@@ -53,6 +54,11 @@ def owners() -> dict[str, str]:
     """Give the column that names the owner for each owned table: `user_id`, unless the table's info says otherwise."""
     named = {name: table.info.get("owner", "user_id") for name, table in metadata.tables.items()}
     return {name: column for name, column in named.items() if column in metadata.tables[name].columns}
+
+
+def users_table() -> Table:
+    """Give the table of the users themselves."""
+    return metadata.tables[f"{SCHEMA}.users"]
 
 
 def table_of(model: type[Base]) -> Table:

@@ -6,7 +6,7 @@ from sqlalchemy import DateTime, ForeignKey, Index, LargeBinary, Text, bindparam
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Field
 
-from app.db.base import Base, table_of
+from app.db.base import TRANSIENT, Base, table_of
 from app.lib.idempotency import Stored
 from app.lib.session import Session
 
@@ -17,7 +17,7 @@ class IdempotencyKey(Base, table=True):
     """A key of one user, with its first answer."""
 
     __tablename__ = "idempotency_keys"
-    __table_args__ = (Index(None, "created_at"),)
+    __table_args__ = (Index(None, "created_at"), {"info": {TRANSIENT: True}})
 
     user_id: str = Field(primary_key=True, sa_type=Text, sa_column_args=[ForeignKey("users.id", ondelete="CASCADE")])
     key: str = Field(primary_key=True, sa_type=Text)

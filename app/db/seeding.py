@@ -6,12 +6,12 @@ from typing import Any, Protocol
 import rich_click as click
 from litestar import Litestar
 from rich.progress import Progress
-from sqlalchemy import Table, delete, func, select
+from sqlalchemy import Table, delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.db.base import SCHEMA, metadata
-from app.db.bulk import copy_rows
+from app.db.base import users_table
+from app.db.bulk import copy_rows, unlimited
 from app.db.config import open_database
 from app.lib.cli import UserId, run_async, settings_of
 from app.lib.errors import OperatorError
@@ -50,12 +50,11 @@ def seed_command(users_factory: UserFactory, seeders: Sequence[Seeder]) -> click
 
         async def work() -> list[str]:
             async with open_database(settings) as database, database.begin(unscoped="seed") as connection:
-                for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
-                    await connection.execute(select(func.set_config(name, "0", True)))
+                await unlimited(connection)
                 if reset:
-                    await connection.execute(delete(_users()))
+                    await connection.execute(delete(users_table()))
                 made = [{"id": user_id}] if user_id else _named(users_factory.batch(users))
-                await connection.execute(insert(_users()).on_conflict_do_nothing(), made)
+                await connection.execute(insert(users_table()).on_conflict_do_nothing(), made)
                 await _fill(connection, seeders, [row["id"] for row in made], todos)
                 return [row["id"] for row in made]
 
@@ -70,10 +69,6 @@ async def _fill(connection: AsyncConnection, seeders: Sequence[Seeder], ids: lis
         for user_id in progress.track(ids, description="Seeding"):
             for seeder in seeders:
                 await copy_rows(connection, seeder.table, seeder.columns, seeder.rows(user_id, count))
-
-
-def _users() -> Table:
-    return metadata.tables[f"{SCHEMA}.users"]
 
 
 def _named(users: Sequence[Any]) -> list[dict[str, Any]]:

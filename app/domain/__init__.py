@@ -9,8 +9,8 @@ from app.domain.todos.purging import TrashPurger
 from app.domain.todos.seeding import TodoSeeder
 from app.domain.todos.tags import TagController
 from app.domain.todos.tasks import TaskController
-from app.domain.users.commands import users
-from app.domain.users.controllers import PreferencesController, ProfileController
+from app.domain.users import commands as of_users
+from app.domain.users.controllers import AccountController, AdminController, PreferencesController, ProfileController
 from app.domain.users.seeding import IdentityFactory
 
 CONTROLLERS = (
@@ -22,9 +22,11 @@ CONTROLLERS = (
     TagController,
     ProfileController,
     PreferencesController,
+    AccountController,
+    AdminController,
 )
 DIALECTS = (TaskController,)  # unless TASKS_DIALECT is off
 SEEDERS = (TodoSeeder(),)
 PURGERS = (TrashPurger(),)
 USER_FACTORY = IdentityFactory
-COMMANDS = (system.run, system.token, system.routes, system.openapi, system.check, system.health, users)
+COMMANDS = (system.run, system.token, system.routes, system.openapi, system.check, system.health, *of_users.ALL)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from litestar.di import Provide
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Executable, Table, Text, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Executable, Table, Text, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.lib.body import Body
@@ -70,6 +70,10 @@ class OwnRowService[ReadT: Struct]:
         rows = await self.session.write(self.statements.write(tuple(sent)), parameters, self.violations)
         return self.present(rows[0]) if rows else self.absent()
 
+    async def delete(self) -> None:
+        """Remove the row, with what refers to it; safe to repeat."""
+        await self.session.write(self.statements.delete, {"owner": self._owner})
+
     def present(self, row: Sequence[Any]) -> ReadT:
         """Make the struct of a row."""
         return self.read(*row)  # type: ignore[return-value]
@@ -91,6 +95,7 @@ class OwnRowStatements:
         self._user = bindparam("owner", type_=Text)
         self._own = self._table.c[service.owner] == self._user
         self.get = select(*self._columns).where(self._own)
+        self.delete = delete(self._table).where(self._own)
         self.write = lru_cache(MAX_STATEMENTS)(self._upsert if service.made_on_write else self._update)
 
     def _update(self, fields: tuple[str, ...]) -> Executable:

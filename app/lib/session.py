@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
 from app.lib.database_errors import Violations, is_repeatable, is_retryable, translate
-from app.lib.tripwire import Options
+from app.lib.tripwire import Options, scope
 
 MAX_ATTEMPTS = 3
 NONE: Violations = {}
@@ -54,7 +54,8 @@ class Session(AsyncSession):
     ) -> Rows:
         if self.in_transaction():
             with _translated({**self._violations, **violations}):
-                return _rows(await (await self.connection()).execute(statement, parameters))
+                connection = await self.connection()
+                return _rows(await connection.execute(statement, parameters, execution_options=self._scope))
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 async with asyncio.timeout(self._deadline):
@@ -77,6 +78,15 @@ class Session(AsyncSession):
         with _translated(violations):
             async with asyncio.timeout(self._deadline), self.begin():
                 yield
+
+    @contextmanager
+    def widened(self, *, unscoped: str) -> Iterator[None]:
+        """Let what is done inside reach the rows of several users, in the transaction, if one has begun."""
+        own, self._scope = self._scope, scope(None, unscoped)
+        try:
+            yield
+        finally:
+            self._scope = own
 
 
 @contextmanager

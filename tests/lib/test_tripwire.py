@@ -25,7 +25,10 @@ UNSCOPED = {
     ("app/db/migrate.py", "compare the models"),
     ("app/db/migrate.py", "migrate"),
     ("app/db/seeding.py", "seed"),
-    ("app/domain/users/commands.py", "administer users"),
+    ("app/domain/users/commands.py", "erase a user"),
+    ("app/domain/users/commands.py", "import a user"),
+    ("app/domain/users/services.py", "administer users"),
+    ("app/domain/users/services.py", "look at all users"),
 }
 
 owner = bindparam("owner", type_=Text)

@@ -1,8 +1,8 @@
-"""`/api/{user_id}/profile`, `/preferences`."""
+"""`/api/{user_id}/profile`, `/preferences`, `/export`, `/account`, and `/admin`."""
 
-from litestar import Controller, get, patch, put
+from litestar import Controller, delete, get, patch, post, put
 from litestar.di import NamedDependency
-from litestar.params import JSONBody
+from litestar.params import FromPath, JSONBody
 
 from app.domain.users.schemas import (
     PreferencesRead,
@@ -11,12 +11,18 @@ from app.domain.users.schemas import (
     ProfileRead,
     ProfileReplace,
     ProfileUpdate,
+    UserQuery,
+    UserRead,
 )
-from app.domain.users.services import PreferencesService, ProfileService
-from app.lib.auth import requires_owner
+from app.domain.users.services import AccountService, PreferencesService, UserAdministration
+from app.lib.auth import requires_owner, requires_role
+from app.lib.http import ApiRequest
+from app.lib.query import Page
+from app.lib.stream import JSON_LINES, JsonLines
 
-Profile = NamedDependency[ProfileService]
+Account = NamedDependency[AccountService]
 Preferences = NamedDependency[PreferencesService]
+Administration = NamedDependency[UserAdministration]
 
 
 class ProfileController(Controller):
@@ -25,22 +31,22 @@ class ProfileController(Controller):
     path = "/{user_id:str}/profile"
     tags = ["users"]
     guards = [requires_owner]
-    dependencies = {"profile": ProfileService.provide()}
+    dependencies = {"account": AccountService.provide()}
 
     @get()
-    async def get_profile(self, profile: Profile) -> ProfileRead:
+    async def get_profile(self, account: Account) -> ProfileRead:
         """Get the profile."""
-        return await profile.get()
+        return await account.get()
 
     @put()
-    async def replace_profile(self, profile: Profile, data: JSONBody[ProfileReplace]) -> ProfileRead:
+    async def replace_profile(self, account: Account, data: JSONBody[ProfileReplace]) -> ProfileRead:
         """Replace the profile: what is left out goes back to its default."""
-        return await profile.update(data)
+        return await account.update(data)
 
     @patch()
-    async def update_profile(self, profile: Profile, data: JSONBody[ProfileUpdate]) -> ProfileRead:
+    async def update_profile(self, account: Account, data: JSONBody[ProfileUpdate]) -> ProfileRead:
         """Change what is sent, as a JSON merge patch."""
-        return await profile.update(data)
+        return await account.update(data)
 
 
 class PreferencesController(Controller):
@@ -67,3 +73,51 @@ class PreferencesController(Controller):
     async def update_preferences(self, preferences: Preferences, data: JSONBody[PreferencesUpdate]) -> PreferencesRead:
         """Change what is sent, as a JSON merge patch, within `notifications` too."""
         return await preferences.update(data)
+
+
+class AccountController(Controller):
+    """Everything of the user at once."""
+
+    path = "/{user_id:str}"
+    tags = ["users"]
+    guards = [requires_owner]
+    dependencies = {"account": AccountService.provide()}
+
+    @get("/export", media_type=JSON_LINES)
+    async def export_account(self, account: Account) -> JsonLines:
+        """Export everything of the user, a line each: first the profile."""
+        return JsonLines(account.export())
+
+    @delete("/account")
+    async def delete_account(self, account: Account, request: ApiRequest) -> None:
+        """Erase everything of the user, at once and for good."""
+        await account.erase(request.app.state.users)
+
+
+class AdminController(Controller):
+    """What administrators see and do: users, and numbers; never a row that is a user's."""
+
+    path = "/{user_id:str}/admin"
+    tags = ["admin"]
+    guards = [requires_owner, requires_role("admin")]
+    dependencies = {"administration": UserAdministration.provide()}
+
+    @get("/users", criteria=UserQuery)
+    async def list_users(self, administration: Administration, criteria: NamedDependency[UserQuery]) -> Page[UserRead]:
+        """List users, the oldest first."""
+        return await administration.list_page(criteria)
+
+    @post("/users/{member_id:str}/deactivate", status_code=200)
+    async def deactivate_user(self, administration: Administration, member_id: FromPath[str]) -> UserRead:
+        """Answer a user's requests with 403, within seconds; safe to repeat."""
+        return await administration.set_active(member_id, active=False)
+
+    @post("/users/{member_id:str}/reactivate", status_code=200)
+    async def reactivate_user(self, administration: Administration, member_id: FromPath[str]) -> UserRead:
+        """Let a deactivated user in again; safe to repeat."""
+        return await administration.set_active(member_id, active=True)
+
+    @get("/counts")
+    async def get_counts(self, administration: Administration) -> dict[str, int]:
+        """Count users, and the rows of all of them together."""
+        return await administration.count()

@@ -1,13 +1,18 @@
 """The users themselves: let in when their tokens hold, turned away when an operator closed them."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, ClassVar
 
-from sqlalchemy import ColumnElement, bindparam, case, func, null, select, update
+from litestar.di import Provide
+from msgspec import UNSET
+from sqlalchemy import Boolean, ColumnElement, Executable, Integer, bindparam, case, func, null, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col
 
+from app.db.archive import export_lines, kinds
+from app.db.base import table_of
 from app.domain.users.models import Preferences, User
 from app.domain.users.schemas import (
     NOTIFICATIONS,
@@ -15,12 +20,16 @@ from app.domain.users.schemas import (
     Notifications,
     PreferencesRead,
     ProfileRead,
+    UserQuery,
     UserRead,
 )
-from app.lib.auth import Identity
-from app.lib.errors import FieldError, Forbidden
+from app.lib.auth import USER_ID, Identity
+from app.lib.errors import Conflict, FieldError, Forbidden, NotFound
+from app.lib.http import ApiRequest
+from app.lib.idempotency import session_of
 from app.lib.own_row import OwnRowService
-from app.lib.session import Session
+from app.lib.query import Page
+from app.lib.session import Rows, Session
 
 # How long a deactivation may take to be noticed, and how many users are remembered as active.
 TRUST_SECONDS = 5.0
@@ -32,7 +41,16 @@ _STATE = select(col(User.deactivated_at)).where(col(User.id) == bindparam("key")
 _PROVISION = (
     insert(User).values({name: bindparam(name) for name in ("id", "email", "name", "image")}).on_conflict_do_nothing()
 )
-_LIST = select(*_COLUMNS).order_by(col(User.created_at), col(User.id)).limit(bindparam("n")).offset(bindparam("start"))
+_deactivated = bindparam("deactivated", type_=Boolean)
+_MATCHES = or_(_deactivated.is_(None), col(User.deactivated_at).is_not(None) == _deactivated)
+_COUNT = select(func.count()).select_from(User).where(_MATCHES)
+_LIST = (
+    select(*_COLUMNS, _COUNT.scalar_subquery())
+    .where(_MATCHES)
+    .order_by(col(User.created_at), col(User.id))
+    .limit(bindparam("page_limit", type_=Integer))
+    .offset(bindparam("page_offset", type_=Integer))
+)
 _SHOW = select(*_COLUMNS).where(col(User.id) == bindparam("key"))
 _DEACTIVATE = (
     update(User)
@@ -91,28 +109,75 @@ class UserDirectory:
 
 
 class UserAdministration:
-    """What operators do with users."""
+    """What administrators and operators do with users; an administrator has an id, and leaves their own row alone."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, directory: UserDirectory | None = None, own_id: str | None = None) -> None:
         self._session = session
+        self._directory = directory
+        self._own_id = own_id
 
-    async def list_users(self, limit: int, offset: int) -> list[UserRead]:
-        """List users, the oldest first."""
-        return [UserRead(*row) for row in await self._session.read(_LIST, {"n": limit, "start": offset})]
+    @classmethod
+    def provide(cls) -> Provide:
+        """Give the dependency that makes it for the administrator of a request."""
 
-    async def get_user(self, user_id: str) -> UserRead | None:
-        """Give a user, if there is one."""
-        rows = await self._session.read(_SHOW, {"key": user_id})
-        return UserRead(*rows[0]) if rows else None
+        def administration(request: ApiRequest) -> UserAdministration:
+            state = request.app.state
+            return cls(session_of(request.scope, state.database.session), state.users, request.user.id)
 
-    async def set_active(self, user_id: str, *, active: bool) -> UserRead | None:
-        """Close or reopen a user; None if there is none."""
-        rows = await self._session.write(_ACTIVATE if active else _DEACTIVATE, {"key": user_id})
-        return UserRead(*rows[0]) if rows else None
+        return Provide(administration, sync_to_thread=False)
+
+    async def list_page(self, query: UserQuery) -> Page[UserRead]:
+        """Give a page of users, the oldest first, in one statement."""
+        which = None if query.deactivated is UNSET else query.deactivated
+        parameters = {"deactivated": which, "page_limit": query.limit, "page_offset": query.offset}
+        rows = await self._read(_LIST, parameters)
+        total = rows[0][-1] if rows else (await self._read(_COUNT, parameters))[0][0]
+        return Page([UserRead(*row[:-1]) for row in rows], total, query.limit, query.offset)
+
+    async def get_user(self, user_id: str) -> UserRead:
+        """Raises `NotFound`."""
+        return _known(await self._read(_SHOW, {"key": user_id}))
+
+    async def set_active(self, user_id: str, *, active: bool) -> UserRead:
+        """Close or reopen a user, at once in this process. Raises `NotFound`, `Conflict`."""
+        if user_id == self._own_id:
+            raise Conflict("Nobody closes or reopens themselves")
+        if not USER_ID.fullmatch(user_id):
+            raise NotFound
+        with self._session.widened(unscoped="administer users"):
+            rows = await self._session.write(_ACTIVATE if active else _DEACTIVATE, {"key": user_id})
+        user = _known(rows)
+        if self._directory:
+            self._directory.forget(user_id)
+        return user
+
+    async def count(self) -> dict[str, int]:
+        """Count users, and the rows of all of them in each table, in one statement."""
+        (row,) = await self._read(_totals(), {})
+        return dict(row._mapping)  # type: ignore[attr-defined]  # noqa: SLF001 - the public way to a row's names
+
+    async def _read(self, statement: Executable, parameters: dict[str, Any]) -> Rows:
+        with self._session.widened(unscoped="look at all users"):
+            return await self._session.read(statement, parameters)
 
 
-class ProfileService(OwnRowService[ProfileRead]):
-    """The user's own row, which admission made."""
+def _known(rows: Rows) -> UserRead:
+    if not rows:
+        raise NotFound
+    return UserRead(*rows[0])
+
+
+@cache
+def _totals() -> Executable:
+    user = table_of(User)
+    active = select(func.count()).select_from(user).where(user.c.deactivated_at.is_(None))
+    numbers = {"users": select(func.count()).select_from(user), "active_users": active}
+    numbers |= {kind.name: select(func.count()).select_from(kind.table) for kind in kinds() if kind.keys}
+    return select(*(number.scalar_subquery().label(name) for name, number in numbers.items()))
+
+
+class AccountService(OwnRowService[ProfileRead]):
+    """The user's own row, which admission made, and everything that hangs on it."""
 
     model = User
     read = ProfileRead
@@ -127,6 +192,15 @@ class ProfileService(OwnRowService[ProfileRead]):
             return changes
         return {**changes, "time_zone": case((func.timezone(zone, func.now()).is_not(None), zone))}
 
+    def export(self) -> AsyncGenerator[bytes]:
+        """Give everything of the user, as JSON Lines."""
+        return export_lines(self.session, self._owner)
+
+    async def erase(self, directory: UserDirectory) -> None:
+        """Erase everything of the user, in one statement; who comes again starts afresh."""
+        await self.delete()
+        directory.forget(self._owner)
+
 
 _SWITCHES = [NOTIFICATIONS + name for name in Notifications.__struct_fields__]
 _PLAIN = [name for name in PreferencesRead.__struct_fields__ if name != "notifications"]
@@ -139,7 +213,7 @@ class PreferencesService(OwnRowService[PreferencesRead]):
     read = PreferencesRead
     columns = (*_PLAIN, *_SWITCHES)
     violations: ClassVar = {
-        "fk_preferences_default_list_id": FieldError("Expected one of the user's own lists", pointer="/default_list_id")
+        "fk_preferences_default_list_id": FieldError("Expected the id of one of your lists", pointer="/default_list_id")
     }
 
     def present(self, row: Sequence[Any]) -> PreferencesRead:

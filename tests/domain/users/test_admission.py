@@ -10,9 +10,10 @@ from litestar import Litestar
 from sqlalchemy import event, text
 
 from app.domain.users import services
+from app.domain.users.schemas import UserQuery
 from app.domain.users.services import UserAdministration, UserDirectory
 from app.lib.auth import Identity
-from app.lib.errors import Forbidden
+from app.lib.errors import Forbidden, NotFound
 from tests.support import Client, assert_problem, token_for
 
 FORBIDDEN = "Forbidden: not authorized to access this resource"
@@ -197,19 +198,23 @@ class TestAdministration:
         await UserDirectory(app.state.database.session).admit(Identity(user_id))
         first = await administration(app).set_active(user_id, active=False)
         again = await administration(app).set_active(user_id, active=False)
-        assert first is not None
         assert first == again
         assert first.deactivated_at is not None
 
     async def test_knows_no_stranger(self, app: Litestar) -> None:
-        assert await administration(app).get_user("nobody") is None
-        assert await administration(app).set_active("nobody", active=False) is None
+        for question in (
+            administration(app).get_user("nobody"),
+            administration(app).set_active("nobody", active=False),
+        ):
+            with pytest.raises(NotFound):
+                await question
         assert await rows_of(app, "nobody") == []
 
     async def test_lists_the_oldest_first(self, app: Litestar) -> None:
         ids = [new_id() for _ in range(3)]
         for user_id in ids:
             await UserDirectory(app.state.database.session).admit(Identity(user_id, email=f"{user_id}@example.com"))
-        listed = [user.id for user in await administration(app).list_users(10_000, 0)]
+        listed = [user.id for user in (await administration(app).list_page(UserQuery(limit=10_000))).items]
         assert [user_id for user_id in listed if user_id in ids] == ids
-        assert [user.id for user in await administration(app).list_users(1, len(listed) - 1)] == listed[-1:]
+        last = await administration(app).list_page(UserQuery(limit=1, offset=len(listed) - 1))
+        assert ([user.id for user in last.items], last.total) == (listed[-1:], len(listed))

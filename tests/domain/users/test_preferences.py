@@ -140,7 +140,7 @@ class TestDefaultList:
         for list_id in (await new_list(app, bob.user_id), str(uuid7())):
             for method in ("PUT", "PATCH"):
                 response = await alice.request(method, alice.path("preferences"), json={"default_list_id": list_id})
-                assert mistakes(response) == {"/default_list_id": "Expected one of the user's own lists"}
+                assert mistakes(response) == {"/default_list_id": "Expected the id of one of your lists"}
         assert await rows_of(app, alice.user_id) == []
 
     async def test_goes_with_the_list_and_nothing_else_does(self, app: Litestar, alice: Client) -> None:

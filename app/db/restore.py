@@ -1,0 +1,116 @@
+"""An exported user, put back: every line is checked before the first is written, and all of them are or none."""
+
+import re
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Never, Union
+
+import msgspec
+from sqlalchemy import Column, ForeignKeyConstraint, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.db.archive import PROFILE, Kind, kinds
+from app.db.base import users_table
+from app.db.bulk import copy_rows
+from app.lib.database_errors import sqlstate
+from app.lib.errors import OperatorError
+
+_OF_THE_ROWS = ("22", "23")  # the classes of SQLSTATE that tell of values, and of constraints
+_AT = re.compile(r"COPY \w+, line (\d+)")
+
+
+class Archive:
+    """A file of JSON Lines, as `export_lines` writes it. What is wrong is an `OperatorError` that names the line."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._kinds = {kind.record: kind for kind in kinds()}
+        self._decoder = msgspec.json.Decoder(Union[*self._kinds])
+
+    @cached_property
+    def profile(self) -> Any:
+        """The first line, which names the user."""
+        kind, number, record = next(self._lines(), (None, 1, None))
+        if kind is None or kind.name != PROFILE:
+            self.refuse(number, "Expected the profile of the user")
+        return record
+
+    def verify(self) -> None:
+        """Read every line: it must be of a known kind, whole, and of the user of the profile."""
+        user_id = self.profile.id
+        for kind, number, record in self._lines():
+            if kind.name == PROFILE and number > 1:
+                self.refuse(number, "There is a profile already")
+            if getattr(record, kind.owner.name) != user_id:
+                self.refuse(number, "The line is of another user than the profile")
+
+    async def restore(self, connection: AsyncConnection) -> int:
+        """Insert everything within the connection's transaction; give the number of lines."""
+        user = users_table().c.id
+        known = await connection.execute(select(user).where(user == self.profile.id))
+        if known.first() is not None:
+            raise OperatorError(f"There is a user {self.profile.id!r} already: nothing was imported.")
+        return sum([await self._copy(connection, kind) for kind in kinds()])
+
+    def refuse(self, number: int, reason: str) -> Never:
+        """Raises `OperatorError`."""
+        raise OperatorError(f"{self._path.name}, line {number}: {reason}. Nothing was imported.")
+
+    async def _copy(self, connection: AsyncConnection, kind: Kind) -> int:
+        """Copy the rows of one kind: references among them are checked at the end of the one statement."""
+        numbers = array("Q")
+        values = [(column.name, _to_driver(connection, column)) for column in kind.columns]
+
+        def rows() -> Iterator[Sequence[Any]]:
+            for number, record in self._of(kind):
+                numbers.append(number)
+                yield [convert(getattr(record, name)) for name, convert in values]
+
+        try:
+            await copy_rows(connection, kind.table, [name for name, _ in values], rows())
+        except Exception as error:
+            if (sqlstate(error) or "").startswith(_OF_THE_ROWS):
+                self._explain(error, kind, numbers)
+            raise
+        return len(numbers)
+
+    def _explain(self, error: Any, kind: Kind, numbers: Sequence[int]) -> Never:
+        """Name the line that the database refused, or the driver, which gets no further than to that one."""
+        name = error.constraint_name
+        broken = next((item for item in kind.table.constraints if name and item.name == name), None)
+        if isinstance(broken, ForeignKeyConstraint):
+            self.refuse(self._dangling(kind, broken), f"{broken.column_keys[-1]} refers to what is not in the file")
+        at = _AT.search(error.context or "")
+        reason = f"breaks the rule {name}" if name else "has a value that the database cannot hold"
+        self.refuse(numbers[int(at[1]) - 1 if at else -1], reason)
+
+    def _dangling(self, kind: Kind, broken: ForeignKeyConstraint) -> int:
+        referred = [element.column.name for element in broken.elements]
+        target = next(other for other in kinds() if other.table is broken.referred_table)
+        known = {_fields(record, referred) for _, record in self._of(target)}
+        references = ((number, _fields(record, broken.column_keys)) for number, record in self._of(kind))
+        return next(number for number, place in references if None not in place and place not in known)
+
+    def _of(self, kind: Kind) -> Iterator[tuple[int, Any]]:
+        return ((number, record) for found, number, record in self._lines() if found is kind)
+
+    def _lines(self) -> Iterator[tuple[Kind, int, Any]]:
+        with self._path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    record = self._decoder.decode(line)
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                    self.refuse(number, str(error))
+                yield self._kinds[type(record)], number, record
+
+
+def _fields(record: Any, names: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(getattr(record, name) for name in names)
+
+
+def _to_driver(connection: AsyncConnection, column: Column[Any]) -> Callable[[Any], Any]:
+    """Give what makes of a value of a column what the driver takes."""
+    dialect = connection.dialect
+    return column.type.dialect_impl(dialect).bind_processor(dialect) or (lambda value: value)

@@ -26,6 +26,7 @@ from app.lib.errors import OperatorError
 
 VERSION_TABLE = "alembic_version"
 LOCK_TIMEOUT = "10s"
+OLDEST = (15,)  # the first to clear one column of a reference that ends
 _LOCK = 0x746F646F  # any number that all replicas share
 _UNDEFINED_TABLE = ("42P01", "3F000")
 
@@ -173,6 +174,8 @@ async def _alembic(database: Database, run: Callable[[Config, Connection], None]
     config = alembic_config()
 
     def in_transaction(connection: Connection) -> None:
+        if (connection.dialect.server_version_info or OLDEST) < OLDEST:
+            raise OperatorError(f"The database server is older than PostgreSQL {OLDEST[0]}, which is needed.")
         config.attributes["connection"] = connection
         with _computed_columns_unseen():
             run(config, connection)

@@ -405,3 +405,10 @@ class TestMakeMigration:
         ruff = [sys.executable, "-m", "ruff", "check", "--isolated", "--select=E9,F,I", "--no-cache", str(path)]
         process = await asyncio.create_subprocess_exec(*ruff, env=environment())
         assert await process.wait() == 0
+
+
+async def test_an_old_server_is_refused(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrations, "OLDEST", (99,))
+    with pytest.raises(OperatorError, match="older than PostgreSQL 99"):
+        await migrate(database)
+    assert await current_revision(database) is None

@@ -28,6 +28,7 @@ from app.lib.http import ApiRequest, ApiResponse, before_handler, criteria_of, h
 from app.lib.idempotency import Idempotency
 from app.lib.jwks import PublishedKeys, from_file, from_url
 from app.lib.keys import KeyRing, KeySource, SharedSecrets
+from app.lib.load import LoadShedding
 from app.lib.process import end_with_parent
 from app.lib.readmission import Readmission
 from app.lib.routes import unowned
@@ -78,6 +79,8 @@ def _behind_the_wall(router: ASGIApp, settings: Settings) -> ASGIApp:
     handler: ASGIApp = Idempotency(router, DatabaseAnswers(), settings.body_limit)
     handler = Readmission(handler)
     handler = AuthenticationWall(handler, verifier, settings)
+    if settings.max_requests_in_flight:
+        handler = LoadShedding(handler, settings.max_requests_in_flight)
     handler = Cors(handler, settings.cors_origins)
     if settings.allowed_hosts:
         handler = AllowedHosts(handler, settings.allowed_hosts)

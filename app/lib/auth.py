@@ -12,8 +12,9 @@ from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Guard, Receive, Scope, Send
 from msgspec import Struct
 
-from app.lib.client_address import ClientAddress
+from app.lib.client_address import ClientAddress, site_of
 from app.lib.errors import ApiError, Forbidden, InvalidToken, MissingToken
+from app.lib.jwks import ALGORITHMS
 from app.lib.keys import Key, KeySource
 from app.lib.rate_limit import RateLimit
 from app.lib.reply import problem_reply
@@ -23,13 +24,23 @@ MAX_TOKEN_BYTES = 12 * 1024  # Better Auth puts the whole user row in, unless to
 MAX_CACHED_TOKENS = 10_000
 MAX_CACHED_SECONDS = 300.0  # a withdrawn key serves no longer than this after it is known to be withdrawn
 USERLESS = frozenset(OPENABLE_PATHS)
-USER_ID = re.compile(r"[A-Za-z0-9._~:@|-]{1,128}")
+_KNOWN_ALGORITHMS = ALGORITHMS | {"HS256"}
+MAX_USER_ID = 128
+USER_ID = re.compile(rf"[A-Za-z0-9._~:@|-]{{1,{MAX_USER_ID}}}")
 _SESSION_COOKIE = "better-auth.session-cache+jwt"
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _COMPACT = re.compile(rb"(?:[A-Za-z0-9_-]+\.){2}[A-Za-z0-9_-]+")  # RFC 7515, 3.1; PyJWT takes padding and more
 
 # What PyJWT raises on hostile input is mostly its own error; numbers and nesting get further.
 _REFUSALS = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
+_CAUSES: dict[type[Exception], str] = {
+    jwt.ExpiredSignatureError: "expired",
+    jwt.ImmatureSignatureError: "not_yet_valid",
+    jwt.InvalidAudienceError: "audience",
+    jwt.InvalidIssuerError: "issuer",
+    jwt.MissingRequiredClaimError: "claims",
+    jwt.InvalidIssuedAtError: "claims",
+}
 
 
 class Identity(Struct, frozen=True):
@@ -73,14 +84,17 @@ class TokenVerifier:
             header = jwt.get_unverified_header(token)
             # Extensions that must be understood are not (RFC 7515, 4.1.11), and a session cookie grants no access.
             if "crit" in header or str(header.get("typ")).lower() == _SESSION_COOKIE:
-                raise InvalidToken
+                raise InvalidToken("header")
             # The algorithm is the key's; a header that names another is refused (RFC 8725, 3.1).
-            keys = [key for key in await self._keys.keys_for(header) if header.get("alg") in key.algorithms]
+            offered = await self._keys.keys_for(header)
+            keys = [key for key in offered if header.get("alg") in key.algorithms]
+            if not keys:
+                raise InvalidToken("algorithm" if offered or header.get("alg") not in _KNOWN_ALGORITHMS else "key")
             claims = self._decode(token, keys)
-        except _REFUSALS:
-            raise InvalidToken from None
+        except _REFUSALS as error:
+            raise InvalidToken(_CAUSES.get(type(error), "malformed")) from None
         if type(claims["exp"]) not in (int, float):  # PyJWT takes "123" and true
-            raise InvalidToken
+            raise InvalidToken("claims")
         return claims
 
     def _decode(self, token: bytes, keys: Sequence[Key]) -> dict[str, Any]:
@@ -98,12 +112,12 @@ class TokenVerifier:
                 )
             except jwt.InvalidSignatureError:
                 continue
-        raise InvalidToken
+        raise InvalidToken("signature")
 
     def _identity(self, claims: dict[str, Any]) -> Identity:
         user_id = next((value for name in self._user_claims if (value := _claim(claims, name)) is not None), None)
         if not isinstance(user_id, str) or not user_id:
-            raise InvalidToken
+            raise InvalidToken("claims")
         return Identity(
             id=user_id,
             roles=_roles(_claim(claims, self._role_claim)),
@@ -176,7 +190,7 @@ class AuthenticationWall:
 
     async def _authorize(self, scope: Scope) -> None:
         scope["user"] = identity = await self._identify(scope)
-        scope["state"]["headers"] = self._requests.take(identity.id)
+        scope["state"]["headers"] = await self._requests.take(identity.id[:MAX_USER_ID])
         user_id = user_in(scope["path"])
         if user_id is not None:
             if not owns(identity, user_id):
@@ -189,7 +203,7 @@ class AuthenticationWall:
         try:
             return await self._verifier.verify(bearer_token(scope["headers"]))
         except (MissingToken, InvalidToken):
-            self._failures.take(self._address.of(scope))
+            await self._failures.take(site_of(self._address.of(scope)))
             raise
 
 

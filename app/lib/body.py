@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from itertools import chain, islice
@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, Struct
 
 from app.lib.errors import BadRequest, FieldError, Invalid
 
+MAX_DEPTH = 32  # of arrays and objects in each other; what types allow is far from it
 MAX_ERRORS = 100  # named in one answer
 MAX_TEXT = 500  # characters of what a client sent, in an answer
 
@@ -26,6 +27,12 @@ UNTYPABLE = re.compile("[\x00\ud800-\udfff]")
 MAX_DIGITS = 4000  # Python reads 4300
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
+
+
+class TooDeep(BadRequest):
+    """JSON that only costs."""
+
+    detail = f"The body is nested too deeply: {MAX_DEPTH} levels are allowed"
 
 
 class Broken(ValueError):
@@ -205,6 +212,7 @@ def _within(path: str, rule: Rule, value: Any) -> Any:
 
 def _explain[T: Struct](body: bytes, kind: type[T]) -> T:
     raw = _parse(body)
+    _refuse_depth(raw)
     if not isinstance(raw, dict):
         raise Invalid([FieldError("Expected an object", pointer="")])
     if not kind.__struct_config__.forbid_unknown_fields:
@@ -221,7 +229,9 @@ def _explain[T: Struct](body: bytes, kind: type[T]) -> T:
 def _parse(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)
-    except (UnicodeDecodeError, RecursionError):
+    except RecursionError:
+        raise TooDeep from None
+    except UnicodeDecodeError:
         raise BadRequest from None
     except msgspec.DecodeError:
         return _parse_the_rest(body)
@@ -231,8 +241,25 @@ def _parse_the_rest(body: bytes) -> Any:
     """Parse what only the standard library reads: lone surrogates and huge numbers, which are JSON all the same."""
     try:
         return json.loads(body.decode(), parse_constant=_refuse_constant, parse_int=_integer)
-    except (ValueError, RecursionError):
+    except RecursionError:
+        raise TooDeep from None
+    except ValueError:
         raise BadRequest from None
+
+
+def _refuse_depth(raw: Any) -> None:
+    level = [raw]
+    for _ in range(MAX_DEPTH + 1):
+        level = list(chain.from_iterable(map(_children, level)))
+        if not level:
+            return
+    raise TooDeep
+
+
+def _children(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _integer(digits: str) -> int | float:

@@ -1,11 +1,12 @@
 """Where a request comes from: the peer, or what a trusted proxy says of it."""
 
 from collections.abc import Sequence
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from litestar.types import Scope
 
 UNKNOWN = "unknown"  # a Unix socket has no address
+SITE_BITS = 64  # of an IPv6 address: what one customer is given, at the least
 
 
 class ClientAddress:
@@ -16,21 +17,29 @@ class ClientAddress:
 
     def of(self, scope: Scope) -> str:
         """Give the address of the client, in its shortest form."""
-        address = scope["client"][0] if scope.get("client") else UNKNOWN  # type: ignore[index]
+        address = _address(scope["client"][0]) if scope.get("client") else None  # type: ignore[index]
         hops = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
         for hop in reversed(",".join(hops).split(",")):
-            if not self._is_trusted(address) or not _is_address(hop.strip()):
+            before = _address(hop.strip())
+            if address is None or before is None or not self._is_trusted(address):
                 break
-            address = hop.strip()
-        return str(ip_address(address)) if _is_address(address) else address
+            address = before
+        return address or UNKNOWN
 
     def _is_trusted(self, address: str) -> bool:
-        return _is_address(address) and any(ip_address(address) in network for network in self._trusted)
+        return any(ip_address(address) in network for network in self._trusted)
 
 
-def _is_address(text: str) -> bool:
+def site_of(address: str) -> str:
+    """Give what stands for one client in a limit: an IPv4 address, or the network of an IPv6 address."""
+    return str(ip_network(f"{address}/{SITE_BITS}", strict=False)) if ":" in address else address
+
+
+def _address(text: str) -> str | None:
+    """Give an address in its shortest form, as IPv4 where it is only dressed as IPv6; no zones, which are any text."""
     try:
-        ip_address(text)
+        address = ip_address(text.partition("%")[0])
     except ValueError:
-        return False
-    return True
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)

@@ -45,6 +45,8 @@ class ApiError(Exception):
 
     status: ClassVar[int] = HTTPStatus.INTERNAL_SERVER_ERROR
     detail: ClassVar[str] = "The server could not answer this request"
+    event: ClassVar[str | None] = None  # the name that it has in the log, where it concerns security
+    cause: str | None = None  # a short code, for the log alone
 
     def __init__(self, detail: str | None = None, headers: dict[str, str] | None = None, **members: Any) -> None:
         self.message = detail or self.detail
@@ -72,6 +74,8 @@ class MissingToken(ApiError):
 
     status = HTTPStatus.UNAUTHORIZED
     detail = "Missing authentication token"
+    event = "authentication_failed"
+    cause = "missing"
 
     def __init__(self) -> None:
         super().__init__(headers={"WWW-Authenticate": "Bearer"})
@@ -82,9 +86,11 @@ class InvalidToken(ApiError):
 
     status = HTTPStatus.UNAUTHORIZED
     detail = "Invalid or expired token"
+    event = "authentication_failed"
 
-    def __init__(self) -> None:
+    def __init__(self, cause: str = "malformed") -> None:
         super().__init__(headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
+        self.cause = cause
 
 
 class Forbidden(ApiError):
@@ -92,6 +98,14 @@ class Forbidden(ApiError):
 
     status = HTTPStatus.FORBIDDEN
     detail = "Forbidden: not authorized to access this resource"
+    event = "forbidden"
+
+
+class Deactivated(Forbidden):
+    """The caller is known, and was deactivated by an operator."""
+
+    event = "user_deactivated"
+    cause = "refused"
 
 
 class NotFound(ApiError):
@@ -106,6 +120,13 @@ class MethodNotAllowed(ApiError):
 
     status = HTTPStatus.METHOD_NOT_ALLOWED
     detail = "Method not allowed"
+
+
+class RequestTimeout(ApiError):
+    """The client is too slow to send what it began."""
+
+    status = HTTPStatus.REQUEST_TIMEOUT
+    detail = "The request did not arrive in time"
 
 
 class Conflict(ApiError):
@@ -165,9 +186,11 @@ class TooManyRequests(ApiError):
 
     status = HTTPStatus.TOO_MANY_REQUESTS
     detail = "Too many requests, try again later"
+    event = "rate_limited"
 
-    def __init__(self, retry_after: int, headers: dict[str, str]) -> None:
+    def __init__(self, limit: str, retry_after: int, headers: dict[str, str]) -> None:
         super().__init__(headers={"Retry-After": str(retry_after), **headers})
+        self.cause = limit
 
 
 class Unavailable(ApiError):
@@ -178,6 +201,13 @@ class Unavailable(ApiError):
 
     def __init__(self, detail: str | None = None, **members: Any) -> None:
         super().__init__(detail, headers={"Retry-After": RETRY_AFTER_SECONDS}, **members)
+
+
+class Overloaded(Unavailable):
+    """More requests, or connections, are open than this process takes."""
+
+    detail = "The server is overloaded, try again later"
+    event = "overloaded"
 
 
 def problem_body(error: ApiError, *, instance: str, request_id: str) -> bytes:

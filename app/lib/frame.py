@@ -5,18 +5,16 @@ import time
 from collections.abc import Iterable
 from typing import Any, cast
 
-import structlog
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from uuid_utils import uuid7
 
 from app.lib.errors import PROBLEM_JSON
 from app.lib.http import as_api_error
-from app.lib.reply import JSON, problem_reply
+from app.lib.reply import CONTENT_POLICY, JSON, problem_reply, security_headers
+from app.lib.request_log import RequestLog
 from app.lib.settings import Settings
 
 SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:@/+=-]{1,128}")
-
-_log = structlog.get_logger()
 
 
 class Frame:
@@ -24,14 +22,8 @@ class Frame:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self._logs_requests = settings.log_level in ("debug", "info")
-        self._headers = [
-            (b"x-content-type-options", b"nosniff"),
-            (b"referrer-policy", b"no-referrer"),
-            (b"cache-control", b"no-store"),
-        ]
-        if settings.in_production:
-            self._headers.append((b"strict-transport-security", b"max-age=63072000; includeSubDomains"))
+        self._log = RequestLog(settings)
+        self._headers = security_headers(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -63,18 +55,7 @@ class Frame:
                 raise  # the answer has begun: the server closes the connection
             await problem_reply(as_api_error(error, request), request)(request, receive, framed)
         finally:
-            if self._logs_requests:
-                self._record(request, method, status, time.perf_counter() - started)
-
-    def _record(self, scope: HTTPScope, method: str, status: int, seconds: float) -> None:
-        _log.info(
-            "request",
-            request_id=scope["state"]["request_id"],
-            method=method,
-            route=scope.get("path_template", "-"),
-            status=status,
-            duration_ms=round(seconds * 1000, 2),
-        )
+            self._log.write(request, method, status, time.perf_counter() - started)
 
 
 def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -94,4 +75,4 @@ def _amend(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
 def _policy(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """A page brings its own policy; JSON may load nothing at all."""
     is_json = any(name == b"content-type" and value.startswith((JSON, PROBLEM_JSON)) for name, value in headers)
-    return [(b"content-security-policy", b"default-src 'none'")] if is_json else []
+    return [CONTENT_POLICY] if is_json else []

@@ -2,14 +2,21 @@
 
 import logging
 import sys
+import time
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from app.lib.rate_limit import RateLimit
 from app.lib.settings import Settings
+
+SERVER_LINES_PER_MINUTE = 60  # of one kind, from the server beneath: some of them are a client's to provoke
+MAX_LOGGED_ID = 128  # a token may name a user by any text
 
 _PROJECT = Path(__file__).resolve().parents[2]
 
@@ -18,15 +25,30 @@ def configure(settings: Settings) -> None:
     """Send everything to standard error, from `LOG_LEVEL` up."""
     level = getattr(logging, settings.log_level.upper())
     structlog.configure(
-        processors=[
-            structlog.stdlib.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer() if _is_pretty(settings) else structlog.processors.JSONRenderer(),
-        ],
+        processors=processors(_is_pretty(settings)),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def processors(pretty: bool) -> list[Any]:
+    """Give what makes an event a line."""
+    return [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *_renderers(pretty),
+    ]
+
+
+def user_namer(settings: Settings) -> Callable[[str], str] | None:
+    """Give what a user is called in the log: nothing, their id, or a name that only this deployment can compute."""
+    if settings.log_user_ids == "none":
+        return None
+    if settings.log_user_ids == "plain":
+        return lambda user_id: user_id[:MAX_LOGGED_ID]
+    key = blake2b(settings.cursor_key, digest_size=32, person=b"log").digest()
+    return lambda user_id: blake2b(user_id.encode(errors="surrogatepass"), key=key, digest_size=8).hexdigest()
 
 
 def where(error: BaseException) -> dict[str, Any]:
@@ -41,33 +63,66 @@ def where(error: BaseException) -> dict[str, Any]:
     return {"error": causes, "at": at}
 
 
+def _renderers(pretty: bool) -> list[Any]:
+    """JSON is ASCII, with everything else escaped; a terminal would take escapes for its own."""
+    return [_printable, structlog.dev.ConsoleRenderer()] if pretty else [structlog.processors.JSONRenderer()]
+
+
+def _printable(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[name] = value.encode("unicode_escape").decode()
+    return event
+
+
 class _Line(logging.Formatter):
     """Renders a record of the server as one event, without its traceback."""
 
     def __init__(self, pretty: bool) -> None:
         super().__init__()
-        self._render = structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer()
+        self._renderers = _renderers(pretty)
 
     def format(self, record: logging.LogRecord) -> str:
-        event: dict[str, Any] = {
-            "event": record.getMessage().splitlines()[0],
+        event: Any = {
+            "event": (record.getMessage().splitlines() or [""])[0],
             "level": record.levelname.lower(),
         }
         if record.exc_info and record.exc_info[1]:
             event |= where(record.exc_info[1])
         event["timestamp"] = datetime.fromtimestamp(record.created, UTC).isoformat()
-        return str(self._render(None, "", event))
+        for render in self._renderers:
+            event = render(None, "", event)
+        return str(event)
+
+
+class _Bounded(logging.Filter):
+    """Lets so many lines of one kind through in a minute."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._allowance = RateLimit("log", SERVER_LINES_PER_MINUTE, clock)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return self._allowance.use(f"{record.name} {record.msg}")[0]
 
 
 def uvicorn_logging(settings: Settings) -> dict[str, Any]:
-    """Configure uvicorn's loggers: what it says below a warning is its own business."""
+    """Configure the standard library's loggers: what the server says below a warning is its own business."""
     level = "DEBUG" if settings.log_level == "debug" else "WARNING"
+    handler = {
+        "class": "logging.StreamHandler",
+        "formatter": "line",
+        "filters": ["bounded"],
+        "stream": "ext://sys.stderr",
+    }
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": "app.lib.log._Line", "pretty": _is_pretty(settings)}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
+        "filters": {"bounded": {"()": "app.lib.log._Bounded"}},
+        "handlers": {"stderr": handler},
         "loggers": {"uvicorn": {"handlers": ["stderr"], "level": level, "propagate": False}},
+        "root": {"handlers": ["stderr"], "level": "WARNING"},  # libraries, whose own tracebacks carry data
     }
 
 

@@ -3,11 +3,25 @@
 import math
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from app.lib.errors import TooManyRequests
 
 WINDOW_SECONDS = 60.0
 MAX_KEYS = 50_000
+
+type Use = tuple[bool, float]
+"""Whether one more was let through, and how many seconds' worth of the allowance is used."""
+
+
+class Limiter(Protocol):
+    """Counts requests, in this process or for all of them."""
+
+    async def take(self, key: str) -> list[tuple[bytes, bytes]]:
+        """Count one, and give the headers that tell what is left.
+
+        Raises `TooManyRequests`.
+        """
 
 
 class RateLimit:
@@ -17,33 +31,45 @@ class RateLimit:
     """
 
     def __init__(self, name: str, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._name = name
-        self._limit = limit
+        self.name = name
+        self.limit = limit
+        self.interval = WINDOW_SECONDS / limit if limit else 0.0  # seconds of allowance that one request uses
         self._clock = clock
-        self._interval = WINDOW_SECONDS / limit if limit else 0.0
         self._full_at: dict[str, float] = {}  # when a key will have all of its allowance again
         self._policy = f'"{name}";q={limit};w={WINDOW_SECONDS:.0f}'
 
-    def take(self, key: str) -> list[tuple[bytes, bytes]]:
+    async def take(self, key: str) -> list[tuple[bytes, bytes]]:
         """Count one, and give the headers that tell what is left.
 
         Raises `TooManyRequests`.
         """
-        if not self._limit:
-            return []
+        return self.tell(self.use(key)) if self.limit else []
+
+    def use(self, key: str) -> Use:
+        """Count one, if there is allowance for it."""
         now = self._clock()
-        full_at = max(self._full_at.pop(key, now), now) + self._interval
+        full_at = max(self._full_at.pop(key, now), now) + self.interval
         used = full_at - now
-        if used > WINDOW_SECONDS + self._interval / 2:  # half: for the rounding of floats
-            self._full_at[key] = full_at - self._interval
-            raise TooManyRequests(math.ceil(used - WINDOW_SECONDS), self._headers(0, used))
-        self._remember(key, full_at)
+        is_allowed = used <= self.most_used
+        self._remember(key, full_at if is_allowed else full_at - self.interval)
+        return is_allowed, used
+
+    @property
+    def most_used(self) -> float:
+        """The allowance in seconds; half an interval is for the rounding of floats."""
+        return WINDOW_SECONDS + self.interval / 2
+
+    def tell(self, use: Use) -> list[tuple[bytes, bytes]]:
+        """Give the headers that tell what is left. Raises `TooManyRequests` where it was not let through."""
+        is_allowed, used = use
+        if not is_allowed:
+            raise TooManyRequests(self.name, math.ceil(used - WINDOW_SECONDS), self._headers(0, used))
         return [
             (name.lower().encode(), value.encode()) for name, value in self._headers(self._left(used), used).items()
         ]
 
     def _left(self, used: float) -> int:
-        return max(0, round((WINDOW_SECONDS - used) / self._interval))
+        return max(0, round((WINDOW_SECONDS - used) / self.interval))
 
     def _remember(self, key: str, full_at: float) -> None:
         if len(self._full_at) >= MAX_KEYS:
@@ -52,4 +78,4 @@ class RateLimit:
 
     def _headers(self, left: int, used: float) -> dict[str, str]:
         """Tell as draft-ietf-httpapi-ratelimit-headers has it: `r` what is left, `t` seconds until all is back."""
-        return {"RateLimit-Policy": self._policy, "RateLimit": f'"{self._name}";r={left};t={math.ceil(used)}'}
+        return {"RateLimit-Policy": self._policy, "RateLimit": f'"{self.name}";r={left};t={math.ceil(used)}'}

@@ -1,56 +1,219 @@
-"""The HTTP protocol of the server: uvicorn's, with a bound on headers and errors in our shape."""
+"""The HTTP protocol of the server: uvicorn's, with bounds on what is sent and how slowly, and errors in our shape."""
+
+import asyncio
+from enum import Enum, auto
+from functools import partial
+from typing import Any
 
 from uuid_utils import uuid7
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGIReceiveCallable, ASGIReceiveEvent
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from app.lib.errors import PROBLEM_JSON, BadRequest, problem_body
+from app.lib.errors import ApiError, BadRequest, Overloaded, RequestTimeout, problem_body
+from app.lib.reply import PROBLEM_HEADERS, header_pairs, security_headers
+from app.lib.settings import Settings
 
 MAX_HEADER_BYTES = 64 * 1024
+MIN_BYTES_PER_SECOND = 1024  # of a body, and of an answer that is read: a bad mobile line has twice that
+
+
+class _Phase(Enum):
+    """What of a request is to come."""
+
+    HEADERS = auto()
+    BODY = auto()
+    NOTHING = auto()
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """Ends connections whose headers never end, and keeps the trailers of a body from being taken for headers."""
+    """Ends connections that wait for their client too long, and keeps trailers from being taken for headers.
 
-    _in_headers = True
-    _header_bytes = 0
+    Whenever it is the client's turn, a timer runs: uvicorn's own only does between requests.
+    """
+
+    _phase = _Phase.HEADERS
+    _bytes = 0  # of this phase
+    _since: float | None = None  # when the client's turn began
+    _timer: asyncio.TimerHandle | None = None
+    _given_up: RequestResponseCycle | None = None
+    _unread = 0
+    _reading_timer: asyncio.TimerHandle | None = None
+
+    def __init__(
+        self, *arguments: Any, patience: float, max_connections: int, fixed: list[tuple[bytes, bytes]], **options: Any
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self._patience = patience
+        self._max_connections = max_connections
+        self._fixed = fixed
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, if there are not too many."""
+        super().connection_made(transport)
+        if self._max_connections and len(self.connections) > self._max_connections:
+            self._refuse(Overloaded())
+        else:
+            self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop all timers."""
+        super().connection_lost(exc)
+        self._stop_watching()
+        self._stop_watching_reading()
 
     def data_received(self, data: bytes) -> None:
-        """Parse, then count what has not led to the end of the headers."""
+        """Parse, then see whose turn it is."""
         super().data_received(data)
-        if self._in_headers and not self.transport.is_closing():
-            self._header_bytes += len(data)
-            if self._header_bytes > MAX_HEADER_BYTES:
-                self.send_400_response("The headers are too large")
+        if self.transport.is_closing():
+            return
+        if self._phase is _Phase.NOTHING and self._answer_is_due:
+            self._stop_watching()
+            return
+        self._bytes += len(data)
+        if self._phase is _Phase.HEADERS and self._bytes > MAX_HEADER_BYTES:
+            self._refuse(BadRequest("The headers are too large"))
+        else:
+            self._watch()
 
     def on_message_begin(self) -> None:
         """Begin to count."""
         super().on_message_begin()
-        self._in_headers, self._header_bytes = True, 0
+        self._enter(_Phase.HEADERS)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, and no trailer."""
-        if self._in_headers:
+        if self._phase is _Phase.HEADERS:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Hand the request over."""
-        self._in_headers = False
+        self._enter(_Phase.BODY)
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        """Expect nothing more."""
+        self._enter(_Phase.NOTHING)
+        super().on_message_complete()
+
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, and close."""
-        request_id = str(uuid7())
-        body = problem_body(BadRequest(msg), instance="/", request_id=request_id)
-        headers = [
-            (b"content-type", PROBLEM_JSON),
-            (b"content-length", str(len(body)).encode()),
-            (b"connection", b"close"),
-            (b"cache-control", b"no-store"),
-            (b"content-security-policy", b"default-src 'none'"),
-            (b"referrer-policy", b"no-referrer"),
-            (b"x-content-type-options", b"nosniff"),
-            (b"x-request-id", request_id.encode()),
-        ]
-        lines = [b"HTTP/1.1 400 Bad Request", *(name + b": " + value for name, value in headers), b"", body]
-        self.transport.write(b"\r\n".join(lines))
+        """Answer what is no HTTP, of which uvicorn has told the log."""
+        self._answer_and_close(BadRequest(msg))
+
+    def pause_writing(self) -> None:
+        """See to it that the client reads."""
+        super().pause_writing()
+        self._watch_reading()
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        super().resume_writing()
+        self._stop_watching_reading()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close what is idle, once the last answer is read."""
+        super().timeout_keep_alive_handler()
+        if self.transport.get_write_buffer_size():
+            self._watch_reading()
+
+    @property
+    def _answer_is_due(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _enter(self, phase: _Phase) -> None:
+        self._phase, self._bytes, self._since = phase, 0, None
+
+    def _watch(self) -> None:
+        if self._since is None:
+            self._since = self.loop.time()
+            if self._phase is _Phase.BODY:  # of a request that is handed over, and not begun before this returns
+                self.cycle.receive = partial(self._receive, self.cycle, self.cycle.receive)  # type: ignore[method-assign]
+        if self._timer is None:
+            self._timer = self.loop.call_later(self._patience, self._check)
+
+    def _stop_watching(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _check(self) -> None:
+        """End the client's turn, unless it was not theirs, or they are as fast as can be asked of them."""
+        self._timer = None
+        if self.transport.is_closing():
+            return
+        now = self.loop.time()
+        in_body = self._phase is _Phase.BODY
+        is_ours = self.flow.read_paused or (
+            self._answer_is_due and (not in_body or self.cycle.waiting_for_100_continue)
+        )
+        if is_ours or self._since is None:
+            self._since = now
+        until = self._since + self._patience + (self._bytes / MIN_BYTES_PER_SECOND if in_body else 0)
+        if now < until:
+            self._timer = self.loop.call_at(until, self._check)
+        elif in_body and self._answer_is_due:
+            self._give_up_on_body()
+        elif self._phase is _Phase.HEADERS and self._bytes:
+            self._refuse(RequestTimeout())
+        else:
+            self.transport.close()
+
+    def _give_up_on_body(self) -> None:
+        """Let the application answer: what waits for the body gets an error in its place."""
+        self._given_up = self.cycle
+        self.cycle.keep_alive = False
+        self.cycle.message_event.set()
+
+    async def _receive(self, cycle: RequestResponseCycle, receive: ASGIReceiveCallable) -> ASGIReceiveEvent:
+        message = await receive()
+        if self._given_up is cycle and message["type"] == "http.request" and message["more_body"]:
+            raise RequestTimeout
+        return message
+
+    def _watch_reading(self) -> None:
+        self._unread = self.transport.get_write_buffer_size()
+        if self._reading_timer is None:
+            self._reading_timer = self.loop.call_later(self._patience, self._check_reading)
+
+    def _stop_watching_reading(self) -> None:
+        if self._reading_timer is not None:
+            self._reading_timer.cancel()
+            self._reading_timer = None
+
+    def _check_reading(self) -> None:
+        self._reading_timer = None
+        size = self.transport.get_write_buffer_size()
+        if size > self._unread - self._patience * MIN_BYTES_PER_SECOND:
+            self.transport.abort()
+        else:
+            self._watch_reading()
+
+    def _refuse(self, error: ApiError) -> None:
+        self.logger.warning(error.message)
+        self._answer_and_close(error)
+
+    def _answer_and_close(self, error: ApiError) -> None:
+        """Answer in the application's place, if no other answer is on its way."""
+        if not self._answer_is_due:
+            request_id = str(uuid7())
+            body = problem_body(error, instance="/", request_id=request_id)
+            headers = [
+                *PROBLEM_HEADERS,
+                *header_pairs(error.headers),
+                *self._fixed,
+                (b"content-length", b"%d" % len(body)),
+                (b"connection", b"close"),
+                (b"x-request-id", request_id.encode()),
+            ]
+            lines = (name + b": " + value + b"\r\n" for name, value in headers)
+            self.transport.write(b"".join((STATUS_LINE[error.status], *lines, b"\r\n", body)))
         self.transport.close()
+
+
+def bounded_http(settings: Settings) -> Any:
+    """Give the protocol as uvicorn takes it, bounded as the settings say."""
+    return partial(
+        BoundedHttp,
+        patience=settings.client_timeout,
+        max_connections=settings.max_connections,
+        fixed=security_headers(settings),
+    )

@@ -100,10 +100,14 @@ class Settings(BaseSettings):
     rate_limit_per_minute: int = Field(default=600, ge=0, le=1_000_000)
     auth_failures_per_minute: int = Field(default=60, ge=0, le=1_000_000)
     body_limit: int = Field(default=1024 * 1024, ge=1024, le=1024**3)
+    client_timeout: float = Field(default=10, gt=0, le=300)
+    max_connections: int = Field(default=5000, ge=0, le=1_000_000)
+    max_requests_in_flight: int = Field(default=500, ge=0, le=1_000_000)
 
     tasks_dialect: bool = True
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_user_ids: Annotated[Literal["hashed", "plain", "none"], BeforeValidator(_lower)] = "hashed"
 
     @classmethod
     def load(cls) -> Self:

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from structlog.testing import LogCapture
 
 from app.domain.todos.services import TodoService
-from app.lib import frame, http
+from app.lib import http, request_log
 from app.lib.errors import ApiError, TooManyRequests, problem_body
 from app.lib.routes import operations
 from app.lib.settings import Settings
@@ -43,7 +43,7 @@ def captured_logs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Give what is logged; the application's own loggers are bound to standard error once and for all."""
     capture = LogCapture()
     wrapper = structlog.make_filtering_bound_logger(logging.INFO)
-    for module in (frame, http):
+    for module in (request_log, http):
         logger = structlog.wrap_logger(None, processors=[capture], wrapper_class=wrapper)
         monkeypatch.setattr(module, "_log", logger)
     return capture.entries
@@ -83,7 +83,25 @@ class TestBody:
     async def test_what_is_not_utf8_is_400(self, alice: Client, content: bytes) -> None:
         assert_problem(await alice.post(alice.todos(), content=content, headers=JSON), 400)
 
-    async def test_deep_nesting_is_400(self, alice: Client) -> None:
+    @pytest.mark.parametrize("resource", ["todos", "tasks"])
+    @pytest.mark.parametrize("depth", [33, 1000, 5000, 100_000])
+    @pytest.mark.parametrize(
+        ("start", "end"),
+        [(b"[", b"]"), (b'{"a":', b"1}"), (b'{"title": [', b"]}"), (b'{"x": "\\ud800", "y": [', b"]}")],
+    )
+    async def test_deep_nesting_is_400(
+        self, alice: Client, resource: str, depth: int, start: bytes, end: bytes
+    ) -> None:
+        opened, closed = (b'{"a":', b"}") if end == b"1}" else (b"[", b"]")
+        content = start + opened * (depth - 1) + b"1" + closed * (depth - 1) + end.removeprefix(b"1")
+        response = await alice.post(alice.path(resource), content=content, headers=JSON)
+        assert_problem(response, 400, "The body is nested too deeply: 32 levels are allowed")
+
+    async def test_nesting_up_to_the_limit_is_told_what_is_wrong(self, alice: Client) -> None:
+        for content in (b"[" * 32 + b"]" * 32, b'{"title": ' + b"[" * 31 + b"]" * 31 + b"}"):
+            assert_problem(await alice.post(alice.todos(), content=content, headers=JSON), 422)
+
+    async def test_nesting_without_an_end_is_400(self, alice: Client) -> None:
         for content in (b"[" * 100_000, b'{"a":' * 100_000, b'{"title": ' + b"[" * 100_000):
             assert_problem(await alice.post(alice.todos(), content=content, headers=JSON), 400)
 
@@ -330,11 +348,20 @@ class TestLog:
             assert word not in str(logs)
 
     async def test_is_silent_below_its_level(self, settings: Settings, logs: list[Any]) -> None:
+        app = create_app(settings.model_copy(update={"log_level": "error"}))
+        async with running(app):
+            assert (await ask(app, "/api/health")).status == 401
+            assert (await ask(app, "/api/health", bearer("alice"))).status == 200
+        create_app(settings)  # logging is global: back to what it was
+        assert logs == []
+
+    async def test_tells_what_was_refused_and_no_more_at_warning(self, settings: Settings, logs: list[Any]) -> None:
         app = create_app(settings.model_copy(update={"log_level": "warning"}))
         async with running(app):
             assert (await ask(app, "/api/health")).status == 401
-        create_app(settings)  # logging is global: back to what it was
-        assert logs == []
+            assert (await ask(app, "/api/health", bearer("alice"))).status == 200
+        create_app(settings)
+        assert [line["event"] for line in logs] == ["authentication_failed"]
 
 
 def _filled(path: str, client: Client, todo: dict[str, Any]) -> str:
@@ -394,5 +421,5 @@ class TestProblem:
         for kind in kinds:
             assert kind.status >= 400
             assert kind.detail != ApiError.detail
-            error = kind(1, {}) if kind is TooManyRequests else kind()
+            error = kind("user", 1, {}) if kind is TooManyRequests else kind()
             assert b"request_id" in problem_body(error, instance="/", request_id="x")

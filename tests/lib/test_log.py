@@ -2,11 +2,13 @@
 
 import json
 import logging
+import subprocess
+import sys
 
 import pytest
 
-from app.lib.log import _Line, uvicorn_logging, where
-from app.lib.settings import Settings
+from app.lib.log import SERVER_LINES_PER_MINUTE, _Bounded, _Line, uvicorn_logging, where
+from app.lib.settings import PROJECT, Settings
 
 
 def failing(message: str) -> Exception:
@@ -47,6 +49,38 @@ class TestServerLog:
         assert (event["event"], event["level"]) == ("It", "error")
         assert event["error"][0] == "builtins.ValueError"
         assert "hunter2" not in line.format(record)
+
+    def test_is_one_line_whatever_is_in_it(self) -> None:
+        for message, told in (("", ""), ("\n", ""), ("a\x1b[31m\u2028b", "a\x1b[31m"), ("%s", "%s")):
+            record = logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, message, (), None)
+            text = _Line(pretty=False).format(record)
+            assert json.loads(text)["event"] == told
+            assert text.isascii()
+            assert text.isprintable()
+
+    def test_a_terminal_is_not_given_escapes(self) -> None:
+        record = logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, "a\x1b[2Jb", (), None)
+        assert "\x1b[2J" not in _Line(pretty=True).format(record)
+
+    def test_lines_of_a_kind_are_so_many_in_a_minute(self) -> None:
+        now = [0.0]
+        bounded = _Bounded(lambda: now[0])
+        first, second = (logging.LogRecord("uvicorn.error", 30, "", 0, text, (), None) for text in ("one", "two"))
+        assert sum(bounded.filter(first) for _ in range(500)) == SERVER_LINES_PER_MINUTE
+        assert bounded.filter(second)
+        now[0] = 60.0
+        assert bounded.filter(first)
+
+    def test_tracebacks_of_libraries_lose_what_was_in_them(self, capfd: pytest.CaptureFixture[str]) -> None:
+        code = (
+            "import logging.config; from app.lib.log import uvicorn_logging; from app.lib.settings import Settings\n"
+            "logging.config.dictConfig(uvicorn_logging(Settings(_env_file=None)))\n"
+            "try:\n raise ValueError('hunter2')\n"
+            "except ValueError: logging.getLogger('asyncio').exception('Task failed\\nhunter2')"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT)
+        event = json.loads(capfd.readouterr().err)
+        assert (event["event"], event["error"]) == ("Task failed", ["builtins.ValueError"])
 
     @pytest.mark.parametrize(("level", "expected"), [("debug", "DEBUG"), ("info", "WARNING"), ("error", "WARNING")])
     def test_what_is_below_a_warning_is_for_debugging(self, level: str, expected: str) -> None:

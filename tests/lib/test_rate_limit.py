@@ -26,59 +26,59 @@ class Clock:
 
 class TestRateLimit:
     @pytest.mark.parametrize("limit", [1, 2, 3, 7, 60, 600, 1_000_000])
-    def test_lets_exactly_the_limit_through_at_once(self, limit: int) -> None:
+    async def test_lets_exactly_the_limit_through_at_once(self, limit: int) -> None:
         limiter = RateLimit("user", limit, Clock())
         for _ in range(min(limit, 1000)):
-            limiter.take("alice")
+            await limiter.take("alice")
         if limit <= 1000:
             with pytest.raises(TooManyRequests) as refused:
-                limiter.take("alice")
+                await limiter.take("alice")
             assert 1 <= int(refused.value.headers["Retry-After"]) <= 60
-        limiter.take("bob")
+        await limiter.take("bob")
 
-    def test_one_more_after_as_long_as_it_says(self) -> None:
+    async def test_one_more_after_as_long_as_it_says(self) -> None:
         clock = Clock()
         limiter = RateLimit("user", 6, clock)
         for _ in range(6):
-            limiter.take("alice")
+            await limiter.take("alice")
         for _ in range(20):
             with pytest.raises(TooManyRequests) as refused:
-                limiter.take("alice")
+                await limiter.take("alice")
             clock.now += int(refused.value.headers["Retry-After"])
-            limiter.take("alice")
+            await limiter.take("alice")
 
-    def test_refused_ones_do_not_count(self) -> None:
+    async def test_refused_ones_do_not_count(self) -> None:
         clock = Clock()
         limiter = RateLimit("user", 2, clock)
-        limiter.take("alice")
-        limiter.take("alice")
+        await limiter.take("alice")
+        await limiter.take("alice")
         for _ in range(1000):
             with pytest.raises(TooManyRequests):
-                limiter.take("alice")
+                await limiter.take("alice")
         clock.now += 60
-        assert dict(limiter.take("alice"))[b"ratelimit"] == b'"user";r=1;t=30'
+        assert dict(await limiter.take("alice"))[b"ratelimit"] == b'"user";r=1;t=30'
 
-    def test_zero_switches_off(self) -> None:
+    async def test_zero_switches_off(self) -> None:
         limiter = RateLimit("user", 0)
-        assert [limiter.take("alice") for _ in range(1000)] == [[]] * 1000
+        assert [await limiter.take("alice") for _ in range(1000)] == [[]] * 1000
 
-    def test_memory_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_memory_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(rate_limit, "MAX_KEYS", 10)
         limiter = RateLimit("address", 5, Clock())
         for number in range(1000):
-            limiter.take(str(number))
+            await limiter.take(str(number))
         assert len(limiter._full_at) == 10
 
-    def test_a_busy_key_is_not_the_one_forgotten(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_busy_key_is_not_the_one_forgotten(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(rate_limit, "MAX_KEYS", 10)
         limiter = RateLimit("address", 5, Clock())
         for number in range(5):
-            limiter.take("attacker")
-            limiter.take(f"a{number}")
+            await limiter.take("attacker")
+            await limiter.take(f"a{number}")
         for number in range(8):
-            limiter.take(f"b{number}")
+            await limiter.take(f"b{number}")
             with pytest.raises(TooManyRequests):
-                limiter.take("attacker")
+                await limiter.take("attacker")
 
 
 class TestClientAddress:

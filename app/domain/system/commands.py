@@ -22,7 +22,7 @@ from app.lib.errors import OperatorError
 from app.lib.log import uvicorn_logging
 from app.lib.openapi.document import rendered
 from app.lib.routes import guarded_by, operations
-from app.lib.server import BoundedHttp
+from app.lib.server import bounded_http
 from app.lib.settings import Settings
 from app.lib.tokens import mint
 
@@ -59,7 +59,7 @@ def run(app: Litestar, host: str, port: int, workers: int, reload: bool) -> None
             reload=reload,
             reload_dirs=[str(Path(__file__).parents[2])] if reload else None,
             loop="auto",
-            http=BoundedHttp,
+            http=bounded_http(settings),
             ws="none",
             access_log=False,
             server_header=False,

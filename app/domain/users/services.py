@@ -24,7 +24,7 @@ from app.domain.users.schemas import (
     UserRead,
 )
 from app.lib.auth import USER_ID, Identity
-from app.lib.errors import Conflict, FieldError, Forbidden, NotFound
+from app.lib.errors import Conflict, Deactivated, FieldError, NotFound
 from app.lib.http import ApiRequest
 from app.lib.idempotency import session_of
 from app.lib.own_row import OwnRowService
@@ -87,7 +87,7 @@ class UserDirectory:
             await session.write(_PROVISION, values)
         elif rows[0][0] is not None:
             self._admitted.pop(identity.id, None)
-            raise Forbidden
+            raise Deactivated
         if self._forgotten == forgotten:  # else what was read may be older than what was forgotten
             self._remember(identity.id, now + TRUST_SECONDS)
 

@@ -138,7 +138,7 @@ class Described:
         if "data" in self._signature.parameters:
             yield 415
         if "data" in self._signature.parameters or self.operation.method == "POST":
-            yield 413
+            yield from (408, 413)
 
     @property
     def _may_conflict(self) -> bool:

@@ -158,7 +158,7 @@ class TestRefusals:
 
     async def test_a_deactivated_user_is_told(self, app: Litestar, alice: Client, lines: Lines) -> None:
         await alice.create()
-        await UserAdministration(app.state.database.session()).set_active(alice.user_id, active=False)
+        await UserAdministration(app.state.database.session(unscoped="tests")).set_active(alice.user_id, active=False)
         app.state.users._admitted.clear()
         assert (await alice.get(alice.todos())).status_code == 403
         assert [event["cause"] for event in lines.of("user_deactivated")] == ["refused"]

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from litestar import Litestar
-from sqlalchemy import insert, select
+from sqlalchemy import Table, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from uuid_utils.compat import uuid7
 
@@ -44,20 +44,30 @@ def todo_row(user_id: str, **values: Any) -> dict[str, Any]:
     return made | defaults | values
 
 
-async def insert_todos(app: Litestar, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Insert rows by SQL, and their users where they are new."""
+async def insert_rows(app: Litestar, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Insert rows of an owned table by SQL, and their users where they are new."""
     found = [dict(row) for row in rows]
     if not found:
         return
     owners = [{"id": user_id} for user_id in {row["user_id"] for row in found}]
     async with app.state.database.begin(unscoped="tests") as connection:
         await connection.execute(upsert(users).on_conflict_do_nothing(), owners)
-        await connection.execute(insert(todos), found)
+        await connection.execute(insert(table), found)
+
+
+async def rows_of(app: Litestar, table: Table, user_id: str) -> dict[UUID, dict[str, Any]]:
+    """Read a user's rows of an owned table by SQL, every column of them that is written, by id."""
+    async with app.state.database.begin(unscoped="tests") as connection:
+        columns = [column for column in table.columns if column.computed is None]
+        rows = await connection.execute(select(*columns).where(table.c.user_id == user_id))
+        return {row.id: dict(row._mapping) for row in rows}
+
+
+async def insert_todos(app: Litestar, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Insert todos by SQL, and their users where they are new."""
+    await insert_rows(app, todos, rows)
 
 
 async def todo_rows(app: Litestar, user_id: str) -> dict[UUID, dict[str, Any]]:
-    """Read a user's todos by SQL, every column of them that is written, by id."""
-    async with app.state.database.begin(unscoped="tests") as connection:
-        columns = [column for column in todos.columns if column.computed is None]
-        rows = await connection.execute(select(*columns).where(todos.c.user_id == user_id))
-        return {row.id: dict(row._mapping) for row in rows}
+    """Read a user's todos by SQL, by id."""
+    return await rows_of(app, todos, user_id)

@@ -28,10 +28,13 @@ def migrate(app: Litestar, target: str) -> None:
 @click.option("-m", "--message", default="change the models", help="What the migration does, in a few words.")
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if a migration is missing.")
 def makemigrations(app: Litestar, message: str, check: bool) -> None:
-    """Write a migration for what has changed in the models since the last one."""
+    """Write a migration for what has changed in the models; the embedded database is migrated first."""
 
     async def work() -> None:
-        async with open_database(settings_of(app)) as database:
+        settings = settings_of(app)
+        async with open_database(settings) as database:
+            if settings.database_url is None:
+                await migrations.migrate(database)
             if await migrations.pending_revisions(database):
                 raise OperatorError("The database is behind: run `python manage.py migrate` first.")
             if check:

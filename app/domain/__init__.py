@@ -2,6 +2,7 @@
 
 from app.domain.system import commands as system
 from app.domain.system.controllers import DescriptionController, HealthController
+from app.domain.system.scaffold.commands import startapp
 from app.domain.todos.batch import BatchController
 from app.domain.todos.controllers import TodoController
 from app.domain.todos.lists import ListController
@@ -29,4 +30,13 @@ DIALECTS = (TaskController,)  # unless TASKS_DIALECT is off
 SEEDERS = (TodoSeeder(),)
 PURGERS = (TrashPurger(),)
 USER_FACTORY = IdentityFactory
-COMMANDS = (system.run, system.token, system.routes, system.openapi, system.check, system.health, *of_users.ALL)
+COMMANDS = (
+    system.run,
+    system.token,
+    system.routes,
+    system.openapi,
+    system.check,
+    system.health,
+    startapp,
+    *of_users.ALL,
+)

@@ -104,6 +104,27 @@ class ExactlyOne:
         return {"oneOf": [{"required": [name]} for name in self.names]}
 
 
+class Digits:
+    """Take a decimal number in a string, where it stays exact: so many digits, some of them behind the point."""
+
+    def __init__(self, precision: int, scale: int) -> None:
+        self.pattern = rf"^-?(0|[1-9][0-9]{{0,{precision - scale - 1}}})(\.[0-9]{{1,{scale}}})?$"
+        self._said = (
+            f"decimal number in a string, with up to {precision - scale} digits before its point, {scale} behind"
+        )
+
+    def __call__(self, value: str) -> str:
+        """Raises `Broken`."""
+        if not re.fullmatch(self.pattern, value):
+            raise Broken(f"Expected a {self._said}")
+        return value
+
+    @property
+    def json_schema(self) -> dict[str, Any]:
+        """The same rule as a pattern."""
+        return {"type": "string", "description": f"A {self._said}", "pattern": self.pattern, "examples": ["1.5"]}
+
+
 def distinct(values: list[Any]) -> list[Any]:
     """Drop doubles, keep the order."""
     return list(dict.fromkeys(values))
@@ -125,6 +146,7 @@ def finite(value: datetime) -> datetime:
 
 
 Instant = Annotated[datetime, in_utc, finite, Meta(tz=True)]
+Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 
 
 class Body(Struct, forbid_unknown_fields=True, kw_only=True):

@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from app.lib.body import Broken, in_utc
+from app.lib.body import Broken, Int32, in_utc
 from app.lib.cursor import MAX_CURSOR_LENGTH
 from app.lib.errors import FieldError, Invalid
 from app.lib.openapi.schema import Shape
@@ -49,6 +49,7 @@ def reference(text: str) -> UUID | None:
 DAY_OR_INSTANT = Shape(anyOf=[{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}])
 Moment = Annotated[datetime, moment, DAY_OR_INSTANT]
 Reference = Annotated[UUID | None, reference]
+Number = Annotated[Int32, integer]
 
 
 type Sort = tuple[tuple[str, bool], ...]

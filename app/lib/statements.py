@@ -181,6 +181,11 @@ def _after(keys: list[tuple[ColumnElement[Any], bool]], nulls: tuple[bool, ...])
     return or_(*chain)
 
 
+def in_order(column: ColumnElement[Any], values: Sequence[str]) -> ColumnElement[Any]:
+    """Give the place of a column's value among those of an enumeration, to sort by."""
+    return case({value: place for place, value in enumerate(values)}, value=column)
+
+
 def place_of(number: int) -> str:
     """Name the bind parameter of the value of a sort key at a cursor."""
     return f"place_{number}"

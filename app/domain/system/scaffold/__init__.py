@@ -1,0 +1,1 @@
+"""`manage.py startapp`: a new domain, written from templates."""

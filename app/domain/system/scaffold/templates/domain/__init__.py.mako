@@ -1,0 +1,1 @@
+"""${plural.words.capitalize()} of each user."""

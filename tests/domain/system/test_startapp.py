@@ -1,0 +1,349 @@
+"""`manage.py startapp`: what it refuses, that it leaves nothing half-written, and that what it writes holds."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.domain.system.scaffold import commands, drafts, writing
+from app.lib.settings import PROJECT
+from tests.live import call, environment
+from tests.support import SECRET
+from tests.test_manage import NOWHERE, assert_explained, make_settings
+
+FIELDS = ("total:decimal", "status:enum(open,paid)", "placed_at:datetime", "note:text?")
+EVERY_TYPE = (
+    *("code:string(1)", "story:text(500)", "units:integer", "weight:decimal(3,1)", "fragile:boolean", "packed_on:date"),
+    *("sent_off:datetime", "way:enum(by-sea,air,by_road)", "batch:uuid"),
+)
+KEPT_OUT = {".data", ".git", ".venv", "__pycache__", ".pytest_cache", ".ruff_cache", ".hypothesis", "node_modules"}
+COMMAND_PATIENCE = 300  # seconds: a deadline for what is broken
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the folders of a project, in place of this one; only what startapp reads is in them."""
+    for folder in ("app/domain", "tests/domain"):
+        for path in (PROJECT / folder).iterdir():
+            if path.is_dir():
+                (tmp_path / folder / path.name).mkdir(parents=True)
+    for name in ("pyproject.toml", "app/domain/__init__.py"):
+        shutil.copy(PROJECT / name, tmp_path / name)
+    monkeypatch.setattr(commands, "PROJECT", tmp_path)
+    return tmp_path
+
+
+def startapp(*arguments: str) -> tuple[int, str]:
+    return call(make_settings(NOWHERE), "startapp", *arguments)
+
+
+def write_orders(project: Path) -> None:
+    writing.write_domain(project, *commands.domain_names("orders", None), commands.read_fields(FIELDS, "_order"))
+
+
+def snapshot(project: Path) -> dict[str, str | None]:
+    """Give every file with its text, and every folder."""
+    return {
+        str(path.relative_to(project)): path.read_text() if path.is_file() else None
+        for path in project.rglob("*")
+        if ".ruff_cache" not in path.parts
+    }
+
+
+NAMES = {
+    **dict.fromkeys(("", "Orders", "orders-x", "1orders", "_orders", "orders_", "or__ders", "órders"), "is no name"),
+    **dict.fromkeys(("or ders", "orders/x", "../orders", "/tmp/orders", "orders.items", "orders\n"), "is no name"),
+    **dict.fromkeys(("pass", "class"), "word of Python"),
+    **dict.fromkeys(("app", "tests", "headers", "cookies", "criteria"), "would shadow"),
+    **dict.fromkeys(("order", "sheep", "status", "glass", "s"), "--singular"),
+    **dict.fromkeys(("todos", "users", "idempotency_keys"), "table"),
+    "tasks": "served already",
+    "x" * 24 + "s": "too long",
+    **dict.fromkeys(("pages", "fields", "warnings"), "would mean two things"),
+}
+WRONG_FIELDS = {
+    **dict.fromkeys(("total", "total:", "total:money", "total:decimal??", "total:decimal(1", "a:b:c"), "is no field"),
+    **dict.fromkeys((":text", "Total:text", "a-b:text", "1a:text", "a__b:text", "a b:text", "é:text"), "is no name"),
+    **dict.fromkeys(("class:text", "from:text"), "word of Python"),
+    **{f"{name}:text": "another meaning" for name in ("id", "user_id", "version", "created_at", "updated_at")},
+    **{f"{name}:text": "another meaning" for name in ("limit", "offset", "sort", "cursor", "metadata", "model_name")},
+    **{f"{name}:text": "another meaning" for name in ("sent", "mistakes", "items", "values", "json", "copy")},
+    **dict.fromkeys(("date:date?", "column:text", "datetime:datetime"), "would mean two things"),
+    **dict.fromkeys(
+        ("a:enum", "a:enum()", "a:enum(x)", "a:enum(x,x)", "a:enum(X,y)", "a:enum(x,)"), "different values"
+    ),
+    **dict.fromkeys(("a:enum(x y,z)", 'a:enum(x",y)', f"a:enum(x,{'y' * 51})"), "different values"),
+    **dict.fromkeys(("a:string(0)", "a:string(1001)", "a:string(x)", "a:string(-1)"), "1 to 1000"),
+    "a:text(100001)": "1 to 100000",
+    **dict.fromkeys(("a:decimal(2,2)", "a:decimal(39,2)", "a:decimal(5)", "a:decimal(9,7)"), "12 digits"),
+    **dict.fromkeys(("a:integer(5)", "a:uuid(4)", "a:date(1)"), "nothing stands in brackets"),
+    "x" * 29 + ":text": "too long",
+}
+TOGETHER = {
+    ("total:text", "total:integer"): "'total'",
+    ("sent_at:datetime", "sent_on:date"): "'sent_after'",
+    ("total:decimal", "total_min:string"): "'total_min'",
+    ("foo_1:text", "foo1:text"): "'Foo1'",
+}
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(("name", "why"), NAMES.items())
+    def test_a_name(self, project: Path, name: str, why: str) -> None:
+        before = snapshot(project)
+        status, output = startapp("--", name)
+        assert_explained(status, output)
+        assert why in output
+        assert snapshot(project) == before
+
+    @pytest.mark.parametrize(("field", "why"), WRONG_FIELDS.items())
+    def test_a_field(self, project: Path, field: str, why: str) -> None:
+        before = snapshot(project)
+        status, output = startapp("orders", "fine:text", field)
+        assert_explained(status, output)
+        assert why in output
+        assert snapshot(project) == before
+
+    @pytest.mark.parametrize(("fields", "culprit"), TOGETHER.items())
+    def test_fields_that_cannot_be_together(self, project: Path, fields: tuple[str, ...], culprit: str) -> None:
+        before = snapshot(project)
+        status, output = startapp("orders", *fields)
+        assert_explained(status, output)
+        assert culprit in output
+        assert snapshot(project) == before
+
+    def test_too_many_fields(self, project: Path) -> None:
+        assert_explained(*startapp("orders", *(f"f{number}:text" for number in range(51))))
+        assert not (project / "app/domain/orders").exists()
+
+    @pytest.mark.parametrize("singular", ["Order", "", "a/b", "class", "todo"])
+    def test_a_singular(self, project: Path, singular: str) -> None:
+        before = snapshot(project)
+        assert_explained(*startapp("orders", "--singular", singular))
+        assert snapshot(project) == before
+
+    @pytest.mark.parametrize("folder", ["app/domain/orders", "tests/domain/orders"])
+    def test_what_is_there_already(self, project: Path, folder: str) -> None:
+        (project / folder).mkdir()
+        (project / folder / "mine.py").write_text("kept")
+        before = snapshot(project)
+        status, output = startapp("orders")
+        assert_explained(status, output)
+        assert f"{folder} exists already" in output
+        assert snapshot(project) == before
+
+    @pytest.mark.parametrize("text", ["", "CONTROLLERS = []\n", "import x\n\nCONTROLLERS = ()\n"])
+    def test_domains_that_it_cannot_join(self, project: Path, text: str) -> None:
+        (project / writing.JOIN).write_text(text)
+        before = snapshot(project)
+        status, output = startapp("orders")
+        assert_explained(status, output)
+        assert "CONTROLLERS" in output
+        assert snapshot(project) == before
+
+
+class TestFailures:
+    @pytest.mark.parametrize("step", ["app/domain/orders", "tests/domain/orders", "app/domain/__init__.py"])
+    def test_leave_nothing_behind(self, project: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+        before = snapshot(project)
+        failed: list[Path] = []
+        move = Path.replace
+
+        def fails_once(path: Path, target: Path) -> Path:
+            if target == project / step and not failed:
+                failed.append(path)
+                raise PermissionError(13, "Permission denied")
+            return move(path, target)
+
+        monkeypatch.setattr(Path, "rename", fails_once)
+        monkeypatch.setattr(Path, "replace", fails_once)
+        with pytest.raises(PermissionError):
+            write_orders(project)
+        assert failed
+        assert snapshot(project) == before
+
+    def test_an_application_that_does_not_start_with_it_is_left_as_it_was(self, project: Path) -> None:
+        (project / writing.DESCRIPTION).parent.mkdir()
+        (project / writing.DESCRIPTION).write_text("{}")
+        (project / "manage.py").write_text("raise SystemExit('Error: a broken domain')")
+        before = snapshot(project)
+        status, output = startapp("orders")
+        assert_explained(status, output)
+        assert "a broken domain" in output
+        assert snapshot(project) == before
+
+    def test_an_interrupted_one_leaves_nothing_behind(self, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        before = snapshot(project)
+
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(writing, "refuse_clashes", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            write_orders(project)
+        assert snapshot(project) == before
+
+    def test_without_ruff_it_says_what_to_do(self, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        before = snapshot(project)
+        monkeypatch.setattr(drafts, "find_spec", lambda _: None)
+        status, output = startapp("orders")
+        assert_explained(status, output)
+        assert "uv sync" in output
+        assert snapshot(project) == before
+
+    def test_what_ruff_does_not_take_is_said(self, project: Path) -> None:
+        (project / "pyproject.toml").write_text("[tool.ruff]\nnonsense = 1\n")
+        status, output = startapp("orders")
+        assert status == 1
+        assert "ruff does not take it" in output
+        assert not (project / "app/domain/orders").exists()
+
+
+class TestWritten:
+    def test_says_what_comes_next(self, project: Path) -> None:
+        status, output = startapp("orders", *FIELDS)
+        assert status == 0
+        assert "makemigrations" in output
+        assert "migrate" in output
+        new = {line.split("/")[2] for line in snapshot(project) if "orders" in line}
+        assert new == {"orders"}
+
+    def test_changes_an_import_and_a_name_of_what_was_there(self, project: Path) -> None:
+        before = joined(project)
+        assert startapp("orders", *FIELDS)[0] == 0
+        imports, controllers, rest = joined(project)
+        assert sorted([*before[0], "from app.domain.orders.controllers import OrderController"]) == sorted(imports)
+        assert (controllers, rest) == ([*before[1], "OrderController"], before[2])
+
+    def test_is_a_plain_domain_like_todos(self, project: Path) -> None:
+        assert startapp("orders", *FIELDS)[0] == 0
+        folder = project / "app/domain/orders"
+        assert {path.name for path in folder.iterdir()} == {
+            *("__init__.py", "controllers.py", "models.py", "schemas.py", "services.py")
+        }
+        statements = {path.name: statements_in(path) for path in folder.iterdir()}
+        assert sum(statements.values()) <= 80, statements
+        assert not any("user_id ==" in path.read_text() for path in folder.iterdir())
+
+    def test_has_a_name_unless_told_otherwise(self, project: Path) -> None:
+        assert startapp("people", "--singular", "person")[0] == 0
+        schemas = (project / "app/domain/people/schemas.py").read_text()
+        assert "class PersonCreate(Body" in schemas
+        assert "    name: Name\n" in schemas
+
+    @pytest.mark.parametrize(
+        ("plural", "singular"),
+        [("categories", "Category"), ("boxes", "Box"), ("addresses", "Address"), ("purchase_items", "PurchaseItem")],
+    )
+    def test_knows_the_singular(self, project: Path, plural: str, singular: str) -> None:
+        assert startapp(plural)[0] == 0
+        assert f"class {singular}(Owned" in (project / f"app/domain/{plural}/models.py").read_text()
+
+    def test_two_in_a_row_join_both(self, project: Path) -> None:
+        assert startapp("orders")[0] == startapp("boxes", *EVERY_TYPE)[0] == 0
+        assert joined(project)[1][-2:] == ["OrderController", "BoxController"]
+
+
+def joined(project: Path) -> tuple[list[str], list[str], list[str]]:
+    """Give the imports of the domains, the names in CONTROLLERS, and all else."""
+    lines: tuple[list[str], list[str], list[str]] = [], [], []
+    for node in ast.parse((project / writing.JOIN).read_text()).body:
+        match node:
+            case ast.ImportFrom():
+                lines[0].append(ast.unparse(node))
+            case ast.Assign(targets=[ast.Name(id="CONTROLLERS")], value=ast.Tuple(elts=names)):
+                lines[1].extend(map(ast.unparse, names))
+            case _:
+                lines[2].append(ast.unparse(node))
+    return lines
+
+
+def statements_in(path: Path) -> int:
+    """Count what a reader must read: no imports and no docstrings."""
+    tree = ast.parse(path.read_text())
+    passed_over = (ast.Import, ast.ImportFrom, ast.Expr)
+    return sum(isinstance(node, ast.stmt) and not isinstance(node, passed_over) for node in ast.walk(tree))
+
+
+class Copy:
+    """A throw-away copy of the whole project, with a database of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        shutil.copytree(PROJECT, folder, ignore=lambda _, names: KEPT_OUT & set(names), symlinks=True)
+        settings = environment(environment="test", data_dir=folder / ".data", better_auth_secret=SECRET)
+        self.env = {name: value for name, value in settings.items() if not name.startswith("COVERAGE_")}
+
+    def run(self, *command: str) -> str:
+        """Run a Python program in it, and give what it said."""
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=self.folder,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=COMMAND_PATIENCE,
+        )
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+
+@pytest.fixture(scope="class")
+def walked(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """Walk the README's tutorial in a copy, and write a second domain that has every type, each nullable too."""
+    copy = Copy(tmp_path_factory.mktemp("startapp") / "project")
+    copy.run("manage.py", "startapp", "orders", *FIELDS)
+    every = [*EVERY_TYPE, *(f"maybe_{field}?" for field in EVERY_TYPE)]
+    copy.run("manage.py", "startapp", "boxes", *every)
+    copy.run("manage.py", "makemigrations", "-m", "create orders and boxes")
+    copy.run("manage.py", "migrate")
+    return copy
+
+
+class TestWalk:
+    def test_the_database_is_as_the_models(self, walked: Copy) -> None:
+        assert "No problems found." in walked.run("manage.py", "check")
+        assert "No changes" in walked.run("manage.py", "makemigrations", "--check")
+
+    def test_its_routes_are_guarded(self, walked: Copy) -> None:
+        rows = [line.split() for line in walked.run("manage.py", "routes").splitlines()]
+        orders = [row for row in rows if "/orders" in row[1]]
+        assert {row[2] for row in orders} == {
+            *("list_orders", "create_order", "get_order", "replace_order", "update_order", "delete_order")
+        }
+        assert {row[3] for row in orders} == {"requires_owner"}
+
+    def test_its_tests_pass_and_those_of_all_migrations_and_routes(self, walked: Copy) -> None:
+        tests = ("tests/domain/orders", "tests/domain/boxes", "tests/db/test_migrations.py::TestEquality")
+        tests += ("tests/lib/test_openapi.py",)
+        said = walked.run("-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", *tests)
+        passed = re.search(r"(\d+) passed", said)
+        assert passed
+        assert int(passed[1]) > 300
+
+    def test_nothing_is_to_be_laid_out_or_linted(self, walked: Copy) -> None:
+        walked.run("-m", "ruff", "check", "--no-cache", ".")
+        walked.run("-m", "ruff", "format", "--check", "--no-cache", ".")
+
+    def test_it_is_typed(self, walked: Copy) -> None:
+        assert "Success" in walked.run("-m", "mypy")
+
+    def test_it_knows_no_other_domain(self, walked: Copy) -> None:
+        script = Path(sys.executable).with_name("lint-imports")
+        assert "0 broken" in walked.run(str(script))
+
+    def test_what_it_wrote_is_all_that_changed(self, walked: Copy) -> None:
+        def files(root: Path) -> dict[str, str]:
+            found = {str(path.relative_to(root)): path for path in (root / "app").rglob("*.py")}
+            return {name: path.read_text() for name, path in found.items() if os.sep + "__pycache__" not in name}
+
+        ours, theirs = files(PROJECT), files(walked.folder)
+        changed = {name for name, text in theirs.items() if ours.get(name) != text}
+        assert {name for name in changed if name in ours} == {"app/domain/__init__.py"}
+        assert {name.split("/")[2] for name in changed - ours.keys()} == {"orders", "boxes", "migrations"}

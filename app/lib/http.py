@@ -14,7 +14,7 @@ from litestar.types import ASGIApp, Scope
 from litestar.typing import FieldDefinition
 
 from app.lib.auth import Identity
-from app.lib.body import decode
+from app.lib.decoding import decode
 from app.lib.errors import (
     ApiError,
     BadRequest,

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from app.domain.todos.schemas import TodoCreate, TodoUpdate
-from app.lib.body import Body, Instant, Trimmed, decode, distinct, in_utc
+from app.lib.body import Body, Instant, Trimmed, distinct, in_utc
+from app.lib.decoding import decode
 from app.lib.errors import BadRequest, FieldError, Invalid
 
 Word = Annotated[str, Trimmed(1, 5)]

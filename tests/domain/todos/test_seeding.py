@@ -9,7 +9,7 @@ from litestar import Litestar
 from app.db.bulk import copy_rows
 from app.domain.todos.schemas import TodoCreate
 from app.domain.todos.seeding import TodoFactory, TodoSeeder
-from app.lib.body import decode
+from app.lib.decoding import decode
 from tests.factories import insert_todos, new_user_id, todo_row, todo_rows
 from tests.support import Client
 

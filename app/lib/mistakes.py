@@ -1,0 +1,171 @@
+"""Everything that is wrong with a parsed body, each with a JSON pointer to it."""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import chain
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import msgspec
+from msgspec import Struct
+
+from app.lib.body import Body, Broken, rule_of
+from app.lib.errors import FieldError, Invalid
+
+MAX_TEXT = 500  # characters of what a client sent, in an answer
+
+type Place = tuple[Place, str | int] | None
+
+# NUL and lone surrogates: PostgreSQL cannot hold the one, UTF-8 not the other.
+UNTYPABLE = re.compile("[\x00\ud800-\udfff]")
+_STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
+
+
+def mistakes_in(raw: dict[str, Any], kind: type[Struct]) -> Iterator[FieldError]:
+    """Find everything that keeps an object from being a `kind`."""
+    return chain(_untypable(raw), _wrong(raw, kind, ""))
+
+
+def _untypable(raw: Any) -> Iterator[FieldError]:
+    """Find what PostgreSQL and UTF-8 cannot hold: NUL, lone surrogates, numbers out of range."""
+    for place, value in _walk(raw):
+        if isinstance(value, str) and UNTYPABLE.search(value):
+            yield _field_error(_pointer(place), "NUL characters and lone surrogates are not allowed")
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield _field_error(_pointer(place), "Number out of range")
+
+
+def _walk(raw: Any) -> Iterator[tuple[Place, Any]]:
+    """Give every value and every key, each with its place, in memory that grows with the depth alone."""
+    levels: list[tuple[Place, Iterator[tuple[str | int, Any]]]] = [(None, iter([("", raw)]))]
+    while levels:
+        above, values = levels[-1]
+        step, value = next(values, (None, None))
+        if step is None:
+            levels.pop()
+            continue
+        place = (above, step) if len(levels) > 1 else None
+        if isinstance(step, str):
+            yield place, step
+        yield place, value
+        if isinstance(value, dict):
+            levels.append((place, iter(value.items())))
+        elif isinstance(value, list):
+            levels.append((place, iter(enumerate(value))))
+
+
+def _pointer(place: Place) -> str:
+    steps: list[str] = []
+    while place is not None:
+        place, step = place
+        steps.append(_escape(str(step)))
+    return "".join(f"/{step}" for step in reversed(steps))
+
+
+def _wrong(raw: dict[str, Any], kind: type[Struct], above: str) -> Iterator[FieldError]:
+    """Find what is wrong with an object: unknown fields, then each field, then what is wrong between them."""
+    tag = kind.__struct_config__.tag_field
+    for key in raw:
+        if key not in kind.__struct_encode_fields__ and key != tag:
+            yield _field_error(f"{above}/{_escape(key)}", "Unknown field")
+    valid: dict[str, Any] = {}
+    is_whole = True
+    for field in msgspec.structs.fields(kind):
+        for error in _wrong_field(raw, field, above, valid):
+            is_whole = False
+            yield error
+    if is_whole and issubclass(kind, Body) and raw.keys() - {tag} <= valid.keys():
+        yield from _mistakes(valid, kind, above)
+
+
+def _wrong_field(
+    raw: dict[str, Any], field: msgspec.structs.FieldInfo, above: str, valid: dict[str, Any]
+) -> Iterator[FieldError]:
+    at = f"{above}/{field.encode_name}"
+    if field.encode_name in raw:
+        yield from _wrong_value(raw[field.encode_name], field.type, at, valid)
+    elif field.required:
+        yield FieldError("Required field is missing", pointer=at)
+
+
+def _wrong_value(value: Any, annotation: Any, at: str, valid: dict[str, Any]) -> Iterator[FieldError]:
+    """Find what is wrong with the value of a field; a valid one is noted under its name."""
+    is_whole = True
+    for error in _wrong_within(value, annotation, at):
+        is_whole = False
+        yield error
+    if not is_whole:
+        return
+    try:
+        converted = msgspec.convert(value, annotation)
+        rule = rule_of(annotation)
+        valid[at.rpartition("/")[2]] = converted if converted is None or rule is None else rule(converted)
+    except msgspec.ValidationError as error:
+        detail, _, path = str(error).partition(" - at `$")
+        steps = "".join(f"/{name or index}" for name, index in _STEP.findall(path.removesuffix("`")))
+        yield _field_error(at + steps, detail)
+    except Broken as broken:
+        yield FieldError(str(broken), pointer=at + broken.path)
+    except Invalid as invalid:  # between the fields of a body inside this one
+        yield from _below(at, invalid.errors)
+    except UnicodeEncodeError:  # a lone surrogate, which is named already
+        return
+
+
+def _wrong_within(value: Any, annotation: Any, at: str) -> Iterator[FieldError]:
+    """Find what is wrong within the objects that a value is made of, each by itself."""
+    kinds, many = _bodies(annotation)
+    if not kinds or not isinstance(value, list if many else dict):
+        return
+    for place, item in [(f"{at}/{index}", item) for index, item in enumerate(value)] if many else [(at, value)]:
+        kind = _kind_of(item, kinds)
+        if isinstance(item, dict) and kind is not None:
+            yield from _wrong(item, kind, place)
+        elif isinstance(item, dict):
+            tags = ", ".join(str(kind.__struct_config__.tag) for kind in kinds)
+            yield FieldError(f"Expected one of {tags}", pointer=f"{place}/{kinds[0].__struct_config__.tag_field}")
+        else:
+            yield FieldError("Expected an object", pointer=place)
+
+
+@cache
+def _bodies(annotation: Any) -> tuple[tuple[type[Struct], ...], bool]:
+    """Give the objects that a field is made of, and whether it is a list of them."""
+    if get_origin(annotation) is Annotated:
+        return _bodies(get_args(annotation)[0])
+    if get_origin(annotation) is list:
+        return _bodies(get_args(annotation)[0])[0], True
+    is_union = get_origin(annotation) in (Union, UnionType)
+    kinds = [item for item in (get_args(annotation) if is_union else [annotation]) if isinstance(item, type)]
+    return tuple(kind for kind in kinds if issubclass(kind, Struct)), False
+
+
+def _kind_of(item: Any, kinds: Sequence[type[Struct]]) -> type[Struct] | None:
+    if len(kinds) == 1:
+        return kinds[0]
+    tagged = {kind.__struct_config__.tag: kind for kind in kinds}
+    tag = item.get(kinds[0].__struct_config__.tag_field) if isinstance(item, dict) else None
+    return tagged.get(tag) if isinstance(tag, str) else None
+
+
+def _mistakes(valid: dict[str, Any], kind: type[Body], above: str) -> Iterator[FieldError]:
+    try:
+        kind(**valid)
+    except Invalid as invalid:
+        yield from _below(above, invalid.errors)
+
+
+def _below(above: str, errors: Sequence[FieldError]) -> Iterator[FieldError]:
+    for error in errors:
+        yield FieldError(error.detail, pointer=f"{above}{error.pointer}")
+
+
+def _escape(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+def _field_error(pointer: str, detail: str) -> FieldError:
+    """What the client sent may be part of both texts, and must neither break the answer nor fill it."""
+    return FieldError(*(text[:MAX_TEXT].encode(errors="replace").decode() for text in (detail, pointer)))

@@ -1,5 +1,6 @@
 """What request bodies are: typed structs, with rules in their annotations and between their fields."""
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import cache

@@ -30,6 +30,7 @@ from app.lib.jwks import PublishedKeys, from_file, from_url
 from app.lib.keys import KeyRing, KeySource, SharedSecrets
 from app.lib.load import LoadShedding
 from app.lib.process import end_with_parent
+from app.lib.rate_limit import Shared
 from app.lib.readmission import Readmission
 from app.lib.routes import unowned
 from app.lib.settings import Settings
@@ -52,6 +53,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
     """Make the application; the settings come from the environment unless given."""
     settings = settings or Settings.load()
     log.configure(settings)
+    shared = _shared_allowances(settings)
     controllers = [*domain.CONTROLLERS, *(domain.DIALECTS if settings.tasks_dialect else ())]
     app = Litestar(
         route_handlers=[Router("/api", route_handlers=controllers)],
@@ -66,25 +68,35 @@ def create_app(settings: Settings | None = None) -> Litestar:
         openapi_config=None,  # the description is our own: app.lib.openapi
         plugins=[Commands()],
         logging_config=None,
+        stores={"rate_limit": shared.store} if shared else None,  # closed with the application
     )
     if open_routes := unowned(app, requires_owner.__name__):
         raise RuntimeError(f"Not guarded by requires_owner: {open_routes[0].method} {open_routes[0].path}")
-    app.asgi_handler = _behind_the_wall(app.asgi_handler, settings)
+    app.asgi_handler = _behind_the_wall(app.asgi_handler, settings, shared)
     return app
 
 
-def _behind_the_wall(router: ASGIApp, settings: Settings) -> ASGIApp:
+def _behind_the_wall(router: ASGIApp, settings: Settings, shared: Shared | None) -> ASGIApp:
     """Put around the router what must see a request before it: from the inside to the outside."""
     verifier = TokenVerifier(_key_ring(settings), settings)
     handler: ASGIApp = Idempotency(router, DatabaseAnswers(), settings.body_limit)
     handler = Readmission(handler)
-    handler = AuthenticationWall(handler, verifier, settings)
+    handler = AuthenticationWall(handler, verifier, settings, shared)
     if settings.max_requests_in_flight:
         handler = LoadShedding(handler, settings.max_requests_in_flight)
     handler = Cors(handler, settings.cors_origins)
     if settings.allowed_hosts:
         handler = AllowedHosts(handler, settings.allowed_hosts)
     return Frame(handler, settings)
+
+
+def _shared_allowances(settings: Settings) -> Shared | None:
+    """Open the store of rate limits, if there is one: its client is large, and nobody else shall wait for it."""
+    if settings.rate_limit_store_url is None:
+        return None
+    from app.lib.shared_limit import SharedAllowances, open_store  # noqa: PLC0415
+
+    return SharedAllowances(open_store(settings.rate_limit_store_url.get_secret_value()))
 
 
 def _key_ring(settings: Settings) -> KeyRing:

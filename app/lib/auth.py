@@ -16,7 +16,7 @@ from app.lib.client_address import ClientAddress, site_of
 from app.lib.errors import ApiError, Forbidden, InvalidToken, MissingToken
 from app.lib.jwks import ALGORITHMS
 from app.lib.keys import Key, KeySource
-from app.lib.rate_limit import RateLimit
+from app.lib.rate_limit import RateLimit, Shared
 from app.lib.reply import problem_reply
 from app.lib.settings import OPENABLE_PATHS, Settings
 
@@ -170,13 +170,13 @@ class AuthenticationWall:
     Unknown paths are closed too. `open_paths` are the exact paths that a deployment opened.
     """
 
-    def __init__(self, app: ASGIApp, verifier: TokenVerifier, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, verifier: TokenVerifier, settings: Settings, shared: Shared | None = None) -> None:
         self._app = app
         self._verifier = verifier
         self._open_paths = frozenset(settings.open_paths)
         self._address = ClientAddress(settings.trusted_proxies)
-        self._failures = RateLimit("authentication", settings.auth_failures_per_minute)
-        self._requests = RateLimit("user", settings.rate_limit_per_minute)
+        self._failures = RateLimit("authentication", settings.auth_failures_per_minute, shared=shared)
+        self._requests = RateLimit("user", settings.rate_limit_per_minute, shared=shared)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through to the router with its user."""

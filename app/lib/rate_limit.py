@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from litestar.stores.base import Store
+
 from app.lib.errors import TooManyRequests
 
 WINDOW_SECONDS = 60.0
@@ -14,14 +16,15 @@ type Use = tuple[bool, float]
 """Whether one more was let through, and how many seconds' worth of the allowance is used."""
 
 
-class Limiter(Protocol):
-    """Counts requests, in this process or for all of them."""
+class Shared(Protocol):
+    """Counts for all processes of a deployment, in a store that is closed with the application."""
 
-    async def take(self, key: str) -> list[tuple[bytes, bytes]]:
-        """Count one, and give the headers that tell what is left.
+    @property
+    def store(self) -> Store:
+        """The store."""
 
-        Raises `TooManyRequests`.
-        """
+    async def use(self, limit: "RateLimit", key: str) -> Use:
+        """Count one, if there is allowance for it."""
 
 
 class RateLimit:
@@ -30,11 +33,14 @@ class RateLimit:
     Keys that have not been seen for longest are forgotten when there are too many; 0 switches it off.
     """
 
-    def __init__(self, name: str, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, name: str, limit: int, clock: Callable[[], float] = time.monotonic, shared: Shared | None = None
+    ) -> None:
         self.name = name
         self.limit = limit
         self.interval = WINDOW_SECONDS / limit if limit else 0.0  # seconds of allowance that one request uses
         self._clock = clock
+        self._shared = shared
         self._full_at: dict[str, float] = {}  # when a key will have all of its allowance again
         self._policy = f'"{name}";q={limit};w={WINDOW_SECONDS:.0f}'
 
@@ -43,10 +49,12 @@ class RateLimit:
 
         Raises `TooManyRequests`.
         """
-        return self.tell(self.use(key)) if self.limit else []
+        if not self.limit:
+            return []
+        return self._told(self.use(key) if self._shared is None else await self._shared.use(self, key))
 
     def use(self, key: str) -> Use:
-        """Count one, if there is allowance for it."""
+        """Count one in this process, if there is allowance for it."""
         now = self._clock()
         full_at = max(self._full_at.pop(key, now), now) + self.interval
         used = full_at - now
@@ -59,8 +67,7 @@ class RateLimit:
         """The allowance in seconds; half an interval is for the rounding of floats."""
         return WINDOW_SECONDS + self.interval / 2
 
-    def tell(self, use: Use) -> list[tuple[bytes, bytes]]:
-        """Give the headers that tell what is left. Raises `TooManyRequests` where it was not let through."""
+    def _told(self, use: Use) -> list[tuple[bytes, bytes]]:
         is_allowed, used = use
         if not is_allowed:
             raise TooManyRequests(self.name, math.ceil(used - WINDOW_SECONDS), self._headers(0, used))

@@ -21,6 +21,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: at least the size of the hash of HS256
 _ORIGIN = re.compile(r"https?://[^\s/?#@]+")
 NEW_SECRET = "openssl rand -base64 32"  # noqa: S105 - how to make one
+STORE_SCHEMES = ("redis", "rediss", "valkey", "valkeys")
 OPENABLE_PATHS = ("/api/health", "/api/schema", "/api/schema/openapi.json")
 
 _WHAT_TO_SET = {
@@ -99,6 +100,7 @@ class Settings(BaseSettings):
     trusted_proxies: CommaSeparated = []
     rate_limit_per_minute: int = Field(default=600, ge=0, le=1_000_000)
     auth_failures_per_minute: int = Field(default=60, ge=0, le=1_000_000)
+    rate_limit_store_url: Annotated[SecretStr | None, Blankable] = None
     body_limit: int = Field(default=1024 * 1024, ge=1024, le=1024**3)
     client_timeout: float = Field(default=10, gt=0, le=300)
     max_connections: int = Field(default=5000, ge=0, le=1_000_000)
@@ -166,6 +168,15 @@ class Settings(BaseSettings):
     def _long_secret(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and (size := len(value.get_secret_value().encode())) < MIN_SECRET_BYTES:
             raise ValueError(f"is {size} bytes long, at least {MIN_SECRET_BYTES} are needed")
+        return value
+
+    @field_validator("rate_limit_store_url")
+    @classmethod
+    def _store_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            url = urlsplit(value.get_secret_value())
+            if url.scheme not in STORE_SCHEMES or not url.hostname or url.port == 0:
+                raise ValueError("is not like redis://user:password@host:6379/0: redis, rediss, valkey or valkeys")
         return value
 
     @field_validator("better_auth_jwks_url")

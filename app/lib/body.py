@@ -41,12 +41,13 @@ class Trimmed:
     @property
     def json_schema(self) -> dict[str, Any]:
         """The same rule for a text that is not trimmed yet."""
-        visible = r"[^\s\u0000]"
+        space = r"\s\u001c-\u001f\u0085"  # all that str.strip() takes for white space
+        visible = rf"[^{space}\u0000]"
         trimmed = rf"{visible}([^\u0000]{{0,{self.max_length - 2}}}{visible})?" if self.max_length > 1 else visible
         return {
             "type": "string",
             "description": f"{self.min_length} to {self.max_length} characters after trimming",
-            "pattern": rf"^\s*{trimmed if self.min_length else f'({trimmed})?'}\s*$",
+            "pattern": rf"^[{space}]*{trimmed if self.min_length else f'({trimmed})?'}[{space}]*$",
         }
 
 
@@ -144,12 +145,13 @@ class Body(Struct, forbid_unknown_fields=True, kw_only=True):
             value = getattr(self, name)
             if value is not None and value is not UNSET:
                 setattr(self, name, rule(value))
-        if errors := list(self.mistakes()):
+        broken = (rule.error for rule in self.between if rule.is_broken_by(self))
+        if errors := [*broken, *self.mistakes()]:
             raise Invalid(errors)
 
     def mistakes(self) -> Iterator[FieldError]:
-        """Yield what is wrong between fields that are each valid alone."""
-        yield from (rule.error for rule in self.between if rule.is_broken_by(self))
+        """Yield what is wrong between fields that are each valid alone, beside the rules in `between`."""
+        yield from ()
 
     def sent(self) -> dict[str, Any]:
         """Give the fields of a partial body that the client did send."""

@@ -16,6 +16,7 @@ from app.lib.mistakes import mistakes_in
 MAX_DEPTH = 32  # of arrays and objects in each other; what types allow is far from it
 MAX_ERRORS = 100  # named in one answer
 MAX_DIGITS = 4000  # Python reads 4300
+MAX_EXACT = 2**53
 
 
 class TooDeep(BadRequest):
@@ -60,7 +61,7 @@ def _explain[T: Struct](body: bytes, kind: type[T]) -> T:
 
 def _parse(body: bytes) -> Any:
     try:
-        return msgspec.json.decode(body)
+        return _reader.decode(body)
     except RecursionError:
         raise TooDeep from None
     except UnicodeDecodeError:
@@ -72,7 +73,7 @@ def _parse(body: bytes) -> Any:
 def _parse_the_rest(body: bytes) -> Any:
     """Parse what only the standard library reads: lone surrogates and huge numbers, which are JSON all the same."""
     try:
-        return json.loads(body.decode(), parse_constant=_refuse_constant, parse_int=_integer)
+        return json.loads(body.decode(), parse_constant=_refuse_constant, parse_int=_integer, parse_float=_number)
     except RecursionError:
         raise TooDeep from None
     except ValueError:
@@ -92,6 +93,15 @@ def _children(value: Any) -> Iterable[Any]:
     if isinstance(value, dict):
         return value.values()
     return value if isinstance(value, list) else ()
+
+
+def _number(digits: str) -> int | float:
+    """Read `1.0` and `1e2` as the integers that they are to JSON Schema, as far as a double holds them exactly."""
+    value = float(digits)
+    return int(value) if value.is_integer() and abs(value) <= MAX_EXACT else value
+
+
+_reader = msgspec.json.Decoder(float_hook=_number)
 
 
 def _integer(digits: str) -> int | float:

@@ -53,6 +53,14 @@ class TestMistakes:
         body = {"name": "", "count": 10, "at": "now", "words": ["a", 1], "ratio": "x", "nope": 1, "id": 2}
         assert mistakes_in(body).keys() == {"/name", "/count", "/at", "/words/1", "/ratio", "/nope", "/id"}
 
+    @pytest.mark.parametrize("number", ["1.0", "1e0", "10E-1", "1.000"])
+    def test_an_integer_is_one_however_it_is_written(self, number: str) -> None:
+        assert decode(f'{{"name": "x", "count": {number}}}'.encode(), Thing) == Thing(name="x", count=1)
+
+    @pytest.mark.parametrize("number", ["1.5", "1e-1", "1e300", "9007199254740993.0"])
+    def test_and_what_is_none_is_refused(self, number: str) -> None:
+        assert mistakes_in(f'{{"name": "x", "count": {number}}}'.encode()).keys() == {"/count"}
+
     def test_of_unknown_fields_there_are_none_where_they_are_passed_over(self) -> None:
         unknown = {"nope": "\x00", "\x00": "\ud800", "": 10**4000, "deep": [[[{"name": 1}]]]}
         assert decode(json.dumps({"name": " x ", **unknown}).encode(), Lenient) == Lenient(name="x")

@@ -149,7 +149,6 @@ class TestOperations:
         for method in ("put", "patch", "delete"):
             assert {"404", "412"} <= statuses(document, method, self.ITEM)
             assert "If-Match" in headers_of(document, document["paths"][self.ITEM][method])
-        assert "412" not in statuses(document, "POST", self.LIST)
         assert "ETag" in document["paths"][self.ITEM]["get"]["responses"]["200"]["headers"]
 
     def test_tell_retries_of_every_post(self, document: Document) -> None:
@@ -181,8 +180,21 @@ class TestOperations:
         assert (query["priority"]["style"], query["priority"]["explode"]) == ("form", True)
         assert query["sort"]["schema"]["default"] == "created_at:desc"
 
+    def test_tell_of_rows_that_a_body_names(self, document: Document) -> None:
+        assert {"404", "412"} <= statuses(document, "POST", "/api/{user_id}/todos/batch")
+        assert {"404", "412"}.isdisjoint(statuses(document, "POST", self.LIST))
+
+    def test_tell_of_conflicts_only_where_something_is_unique(self, document: Document) -> None:
+        assert "409" in statuses(document, "PUT", "/api/{user_id}/lists/{list_id}")
+        assert "409" not in statuses(document, "PUT", self.ITEM)
+
 
 class TestSchemas:
+    def test_tell_tagged_structs_apart(self, document: Document) -> None:
+        operations = document["components"]["schemas"]["Batch"]["properties"]["operations"]["items"]
+        assert operations["discriminator"]["propertyName"] == "op"
+        assert set(operations["discriminator"]["mapping"].values()) == {each["$ref"] for each in operations["anyOf"]}
+
     @pytest.mark.parametrize(
         ("text", "holds"),
         [

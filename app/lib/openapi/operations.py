@@ -15,7 +15,8 @@ from app.lib.http import JSON_TYPES, Versioned
 from app.lib.openapi.example import Examples, NoExample
 from app.lib.openapi.parts import BEHIND_THE_TOKEN, EVERYWHERE, HEADERS, PARAMETERS, headers, problem_name, reference
 from app.lib.openapi.schema import Schema, Schemas
-from app.lib.query import Page, sort_schema
+from app.lib.own_row import OwnRowService
+from app.lib.query import Page, Query, sort_schema
 from app.lib.reply import JSON
 from app.lib.routes import Operation
 from app.lib.service import UserScopedService
@@ -50,12 +51,27 @@ class Described:
 
     @property
     def _service(self) -> type[UserScopedService[Any, Any]] | None:
+        return next((kind for kind in self._kinds if issubclass(kind, UserScopedService)), None)
+
+    @property
+    def _kinds(self) -> list[type[Any]]:
         kinds = [parameter.annotation for parameter in self._signature.parameters.values()]
-        return next((kind for kind in kinds if inspect.isclass(kind) and issubclass(kind, UserScopedService)), None)
+        return [kind for kind in kinds if inspect.isclass(kind)]
+
+    @property
+    def _criteria(self) -> type[Query]:
+        criteria: type[Query] = self.operation.handler.opt.get("criteria", Query)
+        return criteria
 
     @property
     def _is_conditional(self) -> bool:
         return self.operation.method in WRITES and self.has_item and self._service is not None
+
+    @property
+    def _named_in_body(self) -> set[str]:
+        """Name the fields of the structs within the body: what has an `id` or a `version` is about rows."""
+        data = self._signature.parameters.get("data")
+        return set() if data is None else self._schemas.fields_below(self._schemas.of(data.annotation, sent=True))
 
     def as_openapi(self) -> dict[str, Any]:
         """Give the operation object."""
@@ -78,12 +94,11 @@ class Described:
                 yield reference("parameters", name)
             else:
                 yield self._parameter("path", name, self._schemas.of(kind, sent=True), required=True)
-        if criteria := self.operation.handler.opt.get("criteria"):
-            yield from self._query(criteria)
+        yield from self._query()
         yield from (reference("parameters", name) for name in self._headers())
 
-    def _query(self, criteria: type[Struct]) -> Iterator[dict[str, Any]]:
-        for field in msgspec.structs.fields(criteria):
+    def _query(self) -> Iterator[dict[str, Any]]:
+        for field in msgspec.structs.fields(self._criteria):
             schema = self._schemas.field(field, sent=True)
             if field.encode_name == "sort" and "enum" not in schema and self._service is not None:
                 schema = sort_schema(self._service.sorts, self._service.default_sort)
@@ -129,11 +144,11 @@ class Described:
             yield from (401, 429)
         if OWNER in self.operation.parameters:
             yield 403
-        if self.has_item:
+        if self.has_item or "id" in self._named_in_body:
             yield 404
-        if self.operation.method == "POST" or (self.operation.method in WRITES and self._may_conflict):
+        if self.operation.method == "POST" or self._may_conflict:
             yield 409
-        if self._is_conditional:
+        if self._is_conditional or "version" in self._named_in_body:
             yield 412
         if "data" in self._signature.parameters:
             yield 415
@@ -142,7 +157,11 @@ class Described:
 
     @property
     def _may_conflict(self) -> bool:
-        if self._service is None or self.operation.method == "DELETE":
+        """Tell whether something must be unique, or the user's own row may be gone, erased elsewhere meanwhile."""
+        own_row = next((kind for kind in self._kinds if issubclass(kind, OwnRowService)), None)
+        if own_row is not None:
+            return self.operation.method in ("PUT", "PATCH") or not own_row.made_on_write
+        if self._service is None or self.operation.method not in ("PUT", "PATCH"):
             return False
         constraints = self._service.model.__table__.constraints
         unique = {item.name for item in constraints if isinstance(item, UniqueConstraint)}
@@ -168,7 +187,7 @@ class Described:
             yield "Idempotency-Replayed"
         if self.is_versioned and not names:
             yield "ETag"
-        if get_origin(self.gives) is Page:
+        if get_origin(self.gives) is Page and "cursor" in self._criteria.__struct_fields__:
             yield "Link"
         if self.status == HTTPStatus.CREATED:
             yield "Location"

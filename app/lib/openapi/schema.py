@@ -69,8 +69,17 @@ class Schemas:
 
     def _union(self, members: tuple[Any, ...], *, sent: bool) -> Schema:
         kinds = [self.of(member, sent=sent) for member in members if member not in (NoneType, UnsetType)]
-        schema = kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
+        schema = kinds[0] if len(kinds) == 1 else {"anyOf": kinds} | self._discriminator(kinds)
         return _nullable(schema) if NoneType in members else schema
+
+    def _discriminator(self, kinds: list[Schema]) -> Schema:
+        """Tell tagged structs apart by the tag's field, for generators of clients."""
+        names = [kind.get("$ref", "").rpartition("/")[2] for kind in kinds]
+        tagged = [tag for name in names for tag in _tags(self.components.get(name, {}))]
+        if len(tagged) < len(kinds):
+            return {}
+        mapping = {tag: kind["$ref"] for kind, (_, tag) in zip(kinds, tagged, strict=True)}
+        return {"discriminator": {"propertyName": tagged[0][0], "mapping": mapping}}
 
     def _component(self, kind: Any, *, sent: bool) -> str:
         if (kind, sent) not in self._names:
@@ -104,6 +113,14 @@ class Schemas:
         rules = [rule.json_schema for rule in getattr(struct, "between", ())]
         return schema | ({"allOf": rules} if rules else {})
 
+    def fields_below(self, schema: Schema) -> set[str]:
+        """Name the fields of an object, and of the objects in it."""
+        if "$ref" in schema:
+            return self.fields_below(self.components[schema["$ref"].rpartition("/")[2]])
+        members: dict[str, Schema] = schema.get("properties", {})
+        parts = [*members.values(), *schema.get("anyOf", ()), *([schema["items"]] if "items" in schema else ())]
+        return set(members).union(*map(self.fields_below, parts))
+
     def field(self, field: Any, *, sent: bool) -> Schema:
         """Give the schema of a struct's field, with the default that it takes when left out."""
         schema = self.of(field.type, sent=sent)
@@ -111,6 +128,11 @@ class Schemas:
         if sent and default is not NODEFAULT and default is not UNSET:
             schema = schema | {"default": msgspec.to_builtins(default)}
         return schema
+
+
+def _tags(schema: Schema) -> list[tuple[str, str]]:
+    members = schema.get("properties", {}).items()
+    return [(name, member["const"]) for name, member in members if "const" in member]
 
 
 def _name(kind: Any) -> str:

@@ -27,9 +27,9 @@ class Kind:
         self.table, self.owner, self.name = table, owner, name
         self.columns = [column for column in table.columns if column.computed is None]
         self.keys = [column for column in table.primary_key if column is not owner]  # the owner has one row if none
-        fields = [(column.name, _annotation(column)) for column in self.columns]
+        fields = [(str(column.name), _annotation(column)) for column in self.columns]
         self.record: type[Any] = msgspec.defstruct(
-            table.name, fields, tag_field="type", tag=name, forbid_unknown_fields=True
+            table.name, fields, tag_field="type", tag=name, rename={"type": "type_"}, forbid_unknown_fields=True
         )
         self.first, self.further = self._page(), self._page(*self.keys)
 

@@ -71,18 +71,18 @@ class Archive:
         try:
             await copy_rows(connection, kind.table, [name for name, _ in values], rows())
         except Exception as error:
-            if (sqlstate(error) or "").startswith(_OF_THE_ROWS):
+            if isinstance(error, OverflowError) or (sqlstate(error) or "").startswith(_OF_THE_ROWS):
                 self._explain(error, kind, numbers)
             raise
         return len(numbers)
 
     def _explain(self, error: Any, kind: Kind, numbers: Sequence[int]) -> Never:
         """Name the line that the database refused, or the driver, which gets no further than to that one."""
-        name = error.constraint_name
+        name = getattr(error, "constraint_name", None)
         broken = next((item for item in kind.table.constraints if name and item.name == name), None)
         if isinstance(broken, ForeignKeyConstraint):
             self.refuse(self._dangling(kind, broken), f"{broken.column_keys[-1]} refers to what is not in the file")
-        at = _AT.search(error.context or "")
+        at = _AT.search(getattr(error, "context", None) or "")
         reason = f"breaks the rule {name}" if name else "has a value that the database cannot hold"
         self.refuse(numbers[int(at[1]) - 1 if at else -1], reason)
 

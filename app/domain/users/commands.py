@@ -1,7 +1,10 @@
 """`manage.py users`, `exportuser`, `importuser`, `eraseuser`."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 import rich_click as click
 from litestar import Litestar
@@ -41,7 +44,7 @@ def list_users(app: Litestar, limit: int, offset: int) -> None:
 @with_app
 def show_user(app: Litestar, user_id: str) -> None:
     """Show one user."""
-    user = _ask(app, lambda administration: administration.get_user(user_id))
+    user = _ask_about(app, user_id, UserAdministration.get_user)
     for name in user.__struct_fields__:
         click.echo(f"{name}: {getattr(user, name)}")
 
@@ -51,7 +54,7 @@ def show_user(app: Litestar, user_id: str) -> None:
 @with_app
 def deactivate_user(app: Litestar, user_id: str) -> None:
     """Answer a user's requests with 403, within seconds."""
-    _ask(app, lambda administration: administration.set_active(user_id, active=False))
+    _ask_about(app, user_id, partial(UserAdministration.set_active, active=False))
     click.echo(f"{user_id} is deactivated.")
 
 
@@ -60,7 +63,7 @@ def deactivate_user(app: Litestar, user_id: str) -> None:
 @with_app
 def activate_user(app: Litestar, user_id: str) -> None:
     """Let a deactivated user in again."""
-    _ask(app, lambda administration: administration.set_active(user_id, active=True))
+    _ask_about(app, user_id, partial(UserAdministration.set_active, active=True))
     click.echo(f"{user_id} is active.")
 
 
@@ -72,7 +75,7 @@ def exportuser(app: Litestar, user_id: str, out: Path | None) -> None:
 
     async def work() -> None:
         async with open_database(settings_of(app)) as database:
-            with click.open_file(str(out or "-"), "wb", atomic=out is not None) as file:
+            with _written(out) if out else click.open_file("-", "wb") as file:
                 async for lines in AccountService(database.session(user_id), user_id).export():
                     file.write(lines)
 
@@ -81,7 +84,7 @@ def exportuser(app: Litestar, user_id: str, out: Path | None) -> None:
     try:
         run_async(work())
     except OwnerGone:
-        raise OperatorError(_STRANGER) from None
+        raise _stranger(user_id) from None
 
 
 @click.command()
@@ -113,7 +116,7 @@ def eraseuser(app: Litestar, user_id: str, yes: bool) -> None:
             await unlimited(connection)
             await connection.execute(AccountService.statements.delete, {"owner": user_id})
 
-    _ask(app, lambda administration: administration.get_user(user_id))
+    _ask_about(app, user_id, UserAdministration.get_user)
     if not yes:
         click.confirm(f"Erase {user_id} and everything that is theirs, for good?", abort=True)
     run_async(work())
@@ -121,7 +124,6 @@ def eraseuser(app: Litestar, user_id: str, yes: bool) -> None:
 
 
 ALL = (users, exportuser, importuser, eraseuser)
-_STRANGER = "There is no such user: see `python manage.py users list`."
 
 
 def _ask[T](app: Litestar, question: Callable[[UserAdministration], Awaitable[T]]) -> T:
@@ -129,10 +131,30 @@ def _ask[T](app: Litestar, question: Callable[[UserAdministration], Awaitable[T]
         async with open_database(settings_of(app)) as database:
             return await question(UserAdministration(database.session()))
 
+    return run_async(work())
+
+
+def _ask_about(app: Litestar, user_id: str, question: Callable[..., Awaitable[UserRead]]) -> UserRead:
     try:
-        return run_async(work())
+        return _ask(app, lambda administration: question(administration, user_id))
     except NotFound:
-        raise OperatorError(_STRANGER) from None
+        raise _stranger(user_id) from None
+
+
+def _stranger(user_id: str) -> OperatorError:
+    return OperatorError(f"There is no user {user_id!r}: see `python manage.py users list`.")
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that is there when it is whole, or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            yield file
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _state(user: UserRead) -> str:

@@ -405,6 +405,56 @@ class TestClientsThatLeave:
             assert checked_out(app) == 0
 
 
+class TestExport:
+    """A body so long that no buffer holds it: the server is in its midst as long as the client takes nothing."""
+
+    @pytest.fixture
+    async def long(
+        self, url: str
+    ) -> AsyncIterator[tuple[Litestar, Client, asyncio.StreamReader, asyncio.StreamWriter]]:
+        """Give an export whose head has been read, on a connection of its own."""
+        async with application(url) as (app, client), listening(app) as port:
+            assert (await client.get(client.todos())).status_code == 200
+            await fetch(
+                url,
+                "INSERT INTO app.todos (user_id, id, title, description)"
+                " SELECT $1, gen_random_uuid(), 'Long', repeat('x', 10000) FROM generate_series(1, 3000)",
+                client.user_id,
+            )
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            head = f"GET {client.path('export')} HTTP/1.1\r\nHost: testserver\r\n"
+            writer.write(f"{head}Authorization: {client.headers['authorization']}\r\n\r\n".encode())
+            assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+            yield app, client, reader, writer
+            writer.transport.abort()
+
+    async def test_holds_no_connection_for_a_client_that_takes_nothing(self, long: Any) -> None:
+        app, client, *_ = long
+        await until(lambda: checked_out(app) == 0)
+        assert exports() == 1
+        assert (await client.get(client.todos())).status_code == 200
+
+    async def test_leaves_none_behind_when_the_client_leaves(self, long: Any) -> None:
+        app, client, _, writer = long
+        assert exports() == 1
+        writer.transport.abort()
+        await until(lambda: checked_out(app) == 0 and exports() == 0)
+        assert (await client.get(client.todos())).status_code == 200
+
+    async def test_shows_that_it_is_incomplete_when_it_fails_midway(self, url: str, long: Any) -> None:
+        app, _, reader, _ = long
+        await fetch(url, "ALTER TABLE app.todos RENAME TO away")
+        body = await reader.read()
+        assert body
+        assert not body.endswith(b"0\r\n\r\n")
+        assert checked_out(app) == 0
+
+
+def exports() -> int:
+    """Count the exports that are under way in this process."""
+    return sum("JsonLines._send" in repr(task.get_coro()) for task in asyncio.all_tasks())
+
+
 class TestStop:
     async def test_sigterm_finishes_requests_in_flight(self, url: str) -> None:
         env = environment(environment="test", database_url=url, better_auth_secret=SECRET)

@@ -143,8 +143,8 @@ def _claim(claims: Mapping[str, Any], path: str) -> Any:
 
 
 def _text(value: Any, max_length: int) -> str | None:
-    """Take a claim as text that PostgreSQL can hold and a terminal can show, or not at all."""
-    usable = isinstance(value, str) and len(value) <= max_length and not _CONTROL.search(value)
+    """Take a claim as text that PostgreSQL can hold and a terminal can show, or not at all; blank is nothing."""
+    usable = isinstance(value, str) and value.strip() and len(value) <= max_length and not _CONTROL.search(value)
     return value if usable else None
 
 

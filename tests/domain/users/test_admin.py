@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from litestar import Litestar
+from sqlalchemy import event
 
 from app.domain.users.services import UserDirectory
 from app.main import create_app
@@ -214,6 +215,19 @@ class TestCounts:
             "todos": 5,
             "lists": 0,
         }
+
+    async def test_take_one_round_trip(self, app: Litestar, admin: Client) -> None:
+        statements: list[str] = []
+
+        def note(*arguments: Any) -> None:
+            statements.append(arguments[2])
+
+        await admin.get(admin.path("profile"))
+        event.listen(app.state.database.engine.sync_engine, "before_cursor_execute", note)
+        await admin.get(admin.path("admin/counts"))
+        await admin.get(admin.path("admin/users"))
+        event.remove(app.state.database.engine.sync_engine, "before_cursor_execute", note)
+        assert len(statements) == 2
 
     async def test_are_numbers_alone(self, admin: Client) -> None:
         counts = (await admin.get(admin.path("admin/counts"))).json()

@@ -74,7 +74,9 @@ class TestClaims:
         claims = {"email": "zoë@example.com", "name": "Zoë 🦄", "image": "https://example.com/z.png"}
         assert await self.seen(app, client_of, **claims) == tuple(claims.values())
 
-    @pytest.mark.parametrize("value", [None, 1, True, [], ["a"], {}, {"a": "b"}, "nul\x00", "lone \ud800", "\udfff"])
+    @pytest.mark.parametrize(
+        "value", [None, "", " ", 1, True, [], ["a"], {}, {"a": "b"}, "nul\x00", "lone \ud800", "\udfff"]
+    )
     async def test_hostile_ones_are_dropped(self, app: Litestar, client_of: Callable[..., Client], value: Any) -> None:
         assert await self.seen(app, client_of, email=value, name=value, image=value) == (None, None, None)
 

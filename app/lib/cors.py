@@ -20,7 +20,7 @@ _ANSWER = [
         b"access-control-expose-headers",
         (
             b"Allow, ETag, Idempotency-Replayed, Link, Location, RateLimit, RateLimit-Policy, Retry-After, "
-            b"X-Request-ID, X-Total-Count"
+            b"WWW-Authenticate, X-Request-ID, X-Total-Count"
         ),
     )
 ]
@@ -33,27 +33,33 @@ class Cors:
         self._app = app
         self._any = "*" in origins
         self._origins = {origin.encode().lower() for origin in origins}
+        self._varies = [] if self._any or not origins else [(b"vary", b"Origin")]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a preflight; pass everything else on."""
+        if not self._origins and scope.get("method") != "OPTIONS":
+            await self._app(scope, receive, send)
+            return
         headers = dict(scope["headers"])
         origin = headers.get(b"origin")
-        if origin is None:
-            await self._app(scope, receive, send)
-        elif scope.get("method") == "OPTIONS" and b"access-control-request-method" in headers:
+        if origin and scope.get("method") == "OPTIONS" and b"access-control-request-method" in headers:
             await Reply(204, self._marks(origin, _PREFLIGHT), b"")(scope, receive, send)
+        elif marks := self._marks(origin, _ANSWER):
+            await self._app(scope, receive, _marking(send, marks))
         else:
-            await self._app(scope, receive, _marking(send, self._marks(origin, _ANSWER)))
+            await self._app(scope, receive, send)
 
-    def _marks(self, origin: bytes, allowed: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """A listed origin goes with credentials; a wildcard without them, as the standard demands."""
+    def _marks(self, origin: bytes | None, allowed: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """A listed origin goes with credentials; a wildcard without them, as the standard demands.
+
+        Where the answer depends on the origin, it says so without one too: caches keep it for everybody.
+        """
+        if origin is None or not (self._any or origin.lower() in self._origins):
+            return self._varies
         if self._any:
             return [(b"access-control-allow-origin", b"*"), *allowed]
-        varies = (b"vary", b"Origin")
-        if origin.lower() not in self._origins:
-            return [varies]
         return [
-            varies,
+            *self._varies,
             (b"access-control-allow-origin", origin),
             (b"access-control-allow-credentials", b"true"),
             *allowed,

@@ -47,6 +47,49 @@ class TestAllowedOrigin:
         assert "PATCH" in answer.headers["access-control-allow-methods"]
         assert "Authorization" in answer.headers["access-control-allow-headers"]
 
+    async def test_goes_with_credentials_and_sees_our_headers(self, shared: Litestar) -> None:
+        answer = await ask(shared, "/api/alice/todos", ORIGIN, bearer("alice"))
+        assert answer.headers["access-control-allow-credentials"] == "true"
+        exposed = answer.headers["access-control-expose-headers"].split(", ")
+        assert {"ETag", "Location", "Link", "Retry-After", "X-Request-ID", "WWW-Authenticate"} <= set(exposed)
+
+    @pytest.mark.parametrize("origin", ["https://app.example.com", "HTTPS://APP.example.COM"])
+    async def test_is_compared_without_case_and_named_as_it_came(self, shared: Litestar, origin: str) -> None:
+        answer = await ask(shared, "/api/alice/todos", ("Origin", origin), bearer("alice"))
+        assert answer.headers["access-control-allow-origin"] == origin
+
+    async def test_can_read_that_it_is_limited_or_the_server_is_busy(self, settings: Settings) -> None:
+        changes = {"cors_origins": [ORIGIN[1]], "rate_limit_per_minute": 1}
+        async with running(create_app(settings.model_copy(update=changes))) as app:
+            answers = [await ask(app, "/api/health", ORIGIN, bearer("alice")) for _ in range(2)]
+        assert [answer.status for answer in answers] == [200, 429]
+        assert {answer.headers["access-control-allow-origin"] for answer in answers} == {ORIGIN[1]}
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+    async def test_whatever_depends_on_the_origin_says_so_without_one(self, shared: Litestar, method: str) -> None:
+        for headers in ((), (bearer("alice"),)):
+            answer = await ask(shared, "/api/alice/todos", *headers, method=method)
+            assert answer.headers["vary"] == "Origin"
+            assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+class TestAnyOrigin:
+    @pytest.fixture
+    async def open_to_all(self, settings: Settings) -> AsyncIterator[Litestar]:
+        async with running(create_app(settings.model_copy(update={"cors_origins": ["*"]}))) as app:
+            yield app
+
+    async def test_reads_without_credentials_and_varies_with_nothing(self, open_to_all: Litestar) -> None:
+        for method in ("GET", "OPTIONS"):
+            headers = (("Origin", "https://any.example"), ("Access-Control-Request-Method", "GET"), bearer("alice"))
+            answer = await ask(open_to_all, "/api/alice/todos", *headers, method=method)
+            assert answer.headers["access-control-allow-origin"] == "*"
+            assert not {"access-control-allow-credentials", "vary"} & answer.headers.keys()
+
+    async def test_is_not_named_where_there_is_none(self, open_to_all: Litestar) -> None:
+        answer = await ask(open_to_all, "/api/alice/todos", bearer("alice"))
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+
 
 class TestOtherOrigin:
     @pytest.mark.parametrize(
@@ -57,6 +100,12 @@ class TestOtherOrigin:
             headers = (("Origin", origin), ("Access-Control-Request-Method", "GET"), bearer("alice"))
             answer = await ask(shared, "/api/alice/todos", *headers, method=method)
             assert not [name for name in answer.headers if name.startswith("access-control")]
+            assert answer.headers["vary"] == "Origin"
+
+    async def test_nothing_varies_where_no_origin_is_allowed(self, app: Litestar) -> None:
+        for headers in ((), (ORIGIN,)):
+            answer = await ask(app, "/api/alice/todos", *headers, bearer("alice"))
+            assert not [name for name in answer.headers if name == "vary" or name.startswith("access-control")]
 
     async def test_a_preflight_tells_nothing_and_passes_nothing(self, app: Litestar) -> None:
         headers = (ORIGIN, ("Access-Control-Request-Method", "GET"))

@@ -1,9 +1,10 @@
 """What is told of a request: one line, and one before it where it was refused for security's sake."""
 
+from collections.abc import Callable
 from typing import Any
 
 import structlog
-from litestar.types import HTTPScope
+from litestar.types import HTTPScope, Scope
 
 from app.lib.client_address import ClientAddress, site_of
 from app.lib.log import user_namer
@@ -14,6 +15,24 @@ REFUSALS_OF_A_CLIENT = 60  # in a minute; further ones leave no line, so that no
 REFUSALS = 600  # of all clients together
 
 _log = structlog.get_logger()
+
+type Witness = Callable[[str, str], None]
+"""Writes the name of an event and the user whom it befell."""
+
+
+def witness(settings: Settings, scope: Scope | None = None) -> Witness:
+    """Give what tells the log of changes to users: those that the user of this request makes, or a command."""
+    name = user_namer(settings)
+    by: dict[str, str] = {"by": "command"}
+    if scope is not None:
+        client = ClientAddress(settings.trusted_proxies).of(scope)
+        by = {"request_id": scope["state"]["request_id"], "client": client}
+        by |= {"by": name(scope["user"].id)} if name else {}
+
+    def tell(event: str, user_id: str) -> None:
+        _log.warning(event, **by, **({"user": name(user_id)} if name else {}))
+
+    return tell
 
 
 class RequestLog:

@@ -1,5 +1,6 @@
 """What is told of requests: a line each, what was refused and why, in so many lines, which nobody can forge."""
 
+import asyncio
 import io
 import json
 import logging
@@ -21,6 +22,7 @@ from app.lib.request_log import REFUSALS, REFUSALS_OF_A_CLIENT
 from app.lib.settings import Settings
 from app.main import create_app
 from tests.lib.raw import ask, bearer
+from tests.live import call
 from tests.support import SECRET, Client, running, token_for
 
 PATH = "/api/mallory/todos"
@@ -163,6 +165,30 @@ class TestRefusals:
         assert (await alice.get(alice.todos())).status_code == 403
         assert [event["cause"] for event in lines.of("user_deactivated")] == ["refused"]
         assert lines.of("forbidden") == []
+
+    @pytest.mark.parametrize(("verb", "event"), [("deactivate", "user_deactivated"), ("reactivate", "user_activated")])
+    async def test_what_an_administrator_does_is_told(
+        self, app: Litestar, alice: Client, lines: Lines, verb: str, event: str
+    ) -> None:
+        await alice.create()
+        path = f"/api/the-admin/admin/users/{alice.user_id}/{verb}"
+        answer = await ask(app, path, bearer("the-admin", role="admin"), ("X-Request-ID", "abc"), method="POST")
+        assert answer.status == 200
+        name = log.user_namer(app.state.settings)
+        assert name is not None
+        (told,) = lines.of(event)
+        assert told.items() >= {"request_id": "abc", "client": "127.0.0.1", "by": name("the-admin")}.items()
+        assert told["user"] == name(alice.user_id)
+
+    @pytest.mark.parametrize(("verb", "event"), [("deactivate", "user_deactivated"), ("activate", "user_activated")])
+    async def test_so_is_what_an_operator_does(
+        self, settings: Settings, alice: Client, lines: Lines, verb: str, event: str
+    ) -> None:
+        await alice.create()
+        status, said = await asyncio.to_thread(call, settings, "users", verb, alice.user_id)
+        assert status == 0, said
+        (told,) = lines.of(event)
+        assert told["by"] == "command"
 
     async def test_a_limit_is_told_by_its_name(self, app_with: Callable[..., Any], lines: Lines) -> None:
         app = await app_with(rate_limit_per_minute=1, auth_failures_per_minute=1)

@@ -21,6 +21,7 @@ from app.lib.auth import USER_ID
 from app.lib.body import Broken
 from app.lib.cli import UserId, run_async, settings_of, with_app
 from app.lib.errors import NotFound, OperatorError, OwnerGone
+from app.lib.request_log import witness
 
 
 @click.group()
@@ -129,7 +130,7 @@ ALL = (users, exportuser, importuser, eraseuser)
 def _ask[T](app: Litestar, question: Callable[[UserAdministration], Awaitable[T]]) -> T:
     async def work() -> T:
         async with open_database(settings_of(app)) as database:
-            return await question(UserAdministration(database.session()))
+            return await question(UserAdministration(database.session(), tell=witness(settings_of(app))))
 
     return run_async(work())
 

@@ -29,6 +29,7 @@ from app.lib.http import ApiRequest
 from app.lib.idempotency import session_of
 from app.lib.own_row import OwnRowService
 from app.lib.query import Page
+from app.lib.request_log import Witness, witness
 from app.lib.session import Rows, Session
 
 # How long a deactivation may take to be noticed, and how many users are remembered as active.
@@ -111,8 +112,15 @@ class UserDirectory:
 class UserAdministration:
     """What administrators and operators do with users; an administrator has an id, and leaves their own row alone."""
 
-    def __init__(self, session: Session, directory: UserDirectory | None = None, own_id: str | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        directory: UserDirectory | None = None,
+        own_id: str | None = None,
+        tell: Witness | None = None,
+    ) -> None:
         self._session = session
+        self._tell = tell
         self._directory = directory
         self._own_id = own_id
 
@@ -122,7 +130,8 @@ class UserAdministration:
 
         def administration(request: ApiRequest) -> UserAdministration:
             state = request.app.state
-            return cls(session_of(request.scope, state.database.session), state.users, request.user.id)
+            session = session_of(request.scope, state.database.session)
+            return cls(session, state.users, request.user.id, witness(state.settings, request.scope))
 
         return Provide(administration, sync_to_thread=False)
 
@@ -149,6 +158,8 @@ class UserAdministration:
         user = _known(rows)
         if self._directory:
             self._directory.forget(user_id)
+        if self._tell:
+            self._tell("user_activated" if active else "user_deactivated", user_id)
         return user
 
     async def count(self) -> dict[str, int]:

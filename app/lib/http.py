@@ -28,7 +28,8 @@ from app.lib.log import where
 from app.lib.query import Page, Query, parse_query, refuse_parameters
 from app.lib.reply import HTML, JSON, Reply, problem_reply
 
-JSON_TYPES = {"application/json", "application/merge-patch+json"}
+JSON_TYPES = ("application/json",)
+PATCH_TYPES = (*JSON_TYPES, "application/merge-patch+json")
 
 _encoder = msgspec.json.Encoder()
 _log = structlog.get_logger()
@@ -44,7 +45,8 @@ class ApiRequest(Request[Identity, None, State]):
         """Read the body. Raises 415 before reading, 413 over the limit, 400 when there is none and must be one."""
         if self._data.has_default and not await self._whole():
             return b""
-        if self.headers.get("content-type", "").partition(";")[0].strip().lower() not in JSON_TYPES:
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind not in body_types(str(self.method)):
             raise UnsupportedMediaType
         if not (body := await self._whole()):
             raise BadRequest("The body is empty, JSON is expected")
@@ -64,6 +66,11 @@ class ApiRequest(Request[Identity, None, State]):
     @property
     def _data(self) -> FieldDefinition:
         return self.route_handler.parsed_fn_signature.parameters["data"]
+
+
+def body_types(method: str) -> tuple[str, ...]:
+    """Name the media types of the bodies that a method takes (RFC 7396: a merge patch is one of PATCH)."""
+    return PATCH_TYPES if method == "PATCH" else JSON_TYPES
 
 
 def criteria_of(request: ApiRequest) -> Any:

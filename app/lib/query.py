@@ -48,7 +48,8 @@ def reference(text: str) -> UUID | None:
 
 DAY_OR_INSTANT = Shape(anyOf=[{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}])
 Moment = Annotated[datetime, moment, DAY_OR_INSTANT]
-Reference = Annotated[UUID | None, reference]
+ID_OR_NONE = Shape(anyOf=[{"type": "string", "format": "uuid"}, {"type": "string", "const": "none"}])
+Reference = Annotated[UUID | None, reference, ID_OR_NONE]
 Number = Annotated[Int32, integer]
 
 

@@ -116,9 +116,14 @@ class TestBody:
     async def test_no_type_is_415(self, alice: Client) -> None:
         assert_problem(await alice.post(alice.todos(), content=b'{"title": "x"}'), 415)
 
-    @pytest.mark.parametrize(
-        "kind", ["application/json; charset=utf-8", "APPLICATION/JSON", "application/merge-patch+json"]
-    )
+    async def test_a_merge_patch_is_for_patch(self, alice: Client) -> None:
+        headers = {"Content-Type": "application/merge-patch+json"}
+        path = alice.todos((await alice.create())["id"])
+        assert (await alice.patch(path, content='{"title": "x"}', headers=headers)).status_code == 200
+        for method, where in (("POST", alice.todos()), ("PUT", path)):
+            assert_problem(await alice.request(method, where, content='{"title": "x"}', headers=headers), 415)
+
+    @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "APPLICATION/JSON", " application/json ;"])
     async def test_json_by_any_name_is_taken(self, alice: Client, kind: str) -> None:
         response = await alice.post(alice.todos(), content='{"title": "x"}', headers={"Content-Type": kind})
         assert response.status_code == 201

@@ -2,13 +2,14 @@
 
 import inspect
 from collections.abc import Iterable
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 from litestar import Litestar
 
-from app.lib.openapi.operations import OWNER, Described
+from app.lib.openapi.facts import OWNER
+from app.lib.openapi.operations import Described
 from app.lib.openapi.parts import BEARER, HEADERS, PARAMETERS, problems
 from app.lib.openapi.schema import Schemas
 from app.lib.routes import operations
@@ -31,7 +32,7 @@ _INFO = {
 }
 
 
-@cache
+@lru_cache(maxsize=4)
 def document_of(app: Litestar) -> Document:
     """Describe an application; once, for its routes stay."""
     schemas = Schemas()
@@ -61,7 +62,7 @@ def document_of(app: Litestar) -> Document:
     }
 
 
-@cache
+@lru_cache(maxsize=4)
 def rendered(app: Litestar) -> bytes:
     """Give the document as it is served, and printed by `manage.py openapi`."""
     return msgspec.json.format(msgspec.json.encode(document_of(app)), indent=2) + b"\n"
@@ -91,10 +92,10 @@ def _link(found: list[Described], paths: dict[str, dict[str, Any]]) -> None:
     """Lead from a new resource to what can be done with it, and from a page to the next one."""
     for each in found:
         operation = each.operation
-        answer = paths[operation.path][operation.method.lower()]["responses"][str(each.status)]
+        answer = paths[operation.path][operation.method.lower()]["responses"][str(each.facts.status)]
         if "Location" in answer["headers"]:
             below = [item for item in found if item.operation.path.startswith(f"{operation.path}/{{")]
-            if links := {item.operation.name: _with_id(item) for item in below if item.has_item}:
+            if links := {item.operation.name: _with_id(item) for item in below if item.facts.has_item}:
                 answer["links"] = links
         elif "Link" in answer["headers"]:
             following = {"operationId": operation.name, "parameters": {"cursor": "$response.body#/next_cursor"}}

@@ -42,7 +42,7 @@ HEADERS: dict[str, dict[str, Any]] = {
 }
 
 EVERYWHERE = ("X-Request-ID",)
-BEHIND_THE_TOKEN = ("RateLimit", "RateLimit-Policy")
+LIMITS = ("RateLimit", "RateLimit-Policy")  # behind the token
 _OF_STATUS = {401: ("WWW-Authenticate",), 405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}
 
 
@@ -97,7 +97,7 @@ def problems(schemas: Schemas) -> dict[str, dict[str, Any]]:
 
 def _problem(status: int, kinds: list[type[ApiError]], schemas: Schemas) -> dict[str, Any]:
     body = schemas.of(InvalidProblem if status == HTTPStatus.UNPROCESSABLE_ENTITY else Problem, sent=False)
-    told = _OF_STATUS.get(status, ()) + (BEHIND_THE_TOKEN if status == HTTPStatus.TOO_MANY_REQUESTS else ())
+    told = (*_OF_STATUS.get(status, ()), *(() if status == HTTPStatus.UNAUTHORIZED else LIMITS))
     return {
         "description": "\n\n".join(inspect.cleandoc(kind.__doc__ or "") for kind in kinds),
         "headers": headers((*EVERYWHERE, *told)),

@@ -7,7 +7,20 @@ from typing import Any, ClassVar
 
 from litestar.di import Provide
 from msgspec import UNSET
-from sqlalchemy import Boolean, ColumnElement, Executable, Integer, bindparam, case, func, null, or_, select, update
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Executable,
+    Integer,
+    Select,
+    bindparam,
+    case,
+    func,
+    null,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col
 
@@ -165,7 +178,7 @@ class UserAdministration:
     async def count(self) -> dict[str, int]:
         """Count users, and the rows of all of them in each table, in one statement."""
         (row,) = await self._read(_totals(), {})
-        return dict(row._mapping)  # type: ignore[attr-defined]  # noqa: SLF001 - the public way to a row's names
+        return dict(zip(_totals().selected_columns.keys(), row, strict=True))
 
     async def _read(self, statement: Executable, parameters: dict[str, Any]) -> Rows:
         with self._session.widened(unscoped="look at all users"):
@@ -179,7 +192,7 @@ def _known(rows: Rows) -> UserRead:
 
 
 @cache
-def _totals() -> Executable:
+def _totals() -> Select[Any]:
     user = table_of(User)
     active = select(func.count()).select_from(user).where(user.c.deactivated_at.is_(None))
     numbers = {"users": select(func.count()).select_from(user), "active_users": active}

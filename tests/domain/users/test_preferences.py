@@ -5,6 +5,8 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from litestar import Litestar
 from sqlalchemy import delete, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -14,7 +16,7 @@ from app.db.base import table_of
 from app.domain.todos.models import TodoList
 from app.domain.todos.schemas import PRIORITIES as TODO_PRIORITIES
 from app.domain.users.models import Preferences
-from app.domain.users.schemas import PRIORITIES
+from app.domain.users.schemas import PRIORITIES, THEMES, WEEK_STARTS
 from tests.factories import users
 from tests.support import Client, assert_problem, mistakes
 
@@ -132,6 +134,35 @@ class TestPatch:
             await connection.execute(delete(users).where(users.c.id == alice.user_id))
         response = await alice.patch(alice.path("preferences"), json={"language": "de"})
         assert response.json() == DEFAULTS | {"language": "de"}
+
+
+switches = st.dictionaries(st.sampled_from(list(SILENT)), st.booleans())
+patches = st.fixed_dictionaries(
+    {},
+    optional={
+        "theme": st.sampled_from(THEMES),
+        "week_start": st.sampled_from(WEEK_STARTS),
+        "language": st.sampled_from(["en", "de-CH", "zh-Hant"]),
+        "default_priority": st.sampled_from(PRIORITIES),
+        "notifications": switches,
+    },
+)
+
+
+class TestAnySequence:
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
+    @given(writes=st.lists(st.tuples(st.sampled_from(["PUT", "PATCH"]), patches), min_size=1, max_size=5))
+    async def test_of_writes_ends_where_a_merge_of_documents_does(
+        self, alice: Client, writes: list[tuple[str, dict[str, Any]]]
+    ) -> None:
+        expected = (await alice.get(alice.path("preferences"))).json()
+        for method, body in writes:
+            before = expected if method == "PATCH" else DEFAULTS
+            notifications = before["notifications"] | body.get("notifications", {})
+            expected = before | body | {"notifications": notifications}
+            response = await alice.request(method, alice.path("preferences"), json=body)
+            assert (response.status_code, response.json()) == (200, expected)
+        assert (await alice.get(alice.path("preferences"))).json() == expected
 
 
 class TestDefaultList:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from sqlalchemy import Executable
+from sqlalchemy import Executable, event
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
@@ -78,6 +78,13 @@ class Session(AsyncSession):
         with _translated(violations):
             async with asyncio.timeout(self._deadline), self.begin():
                 yield
+
+    def once_committed(self, act: Callable[[], None]) -> None:
+        """Do what must not come before the commit: after it, or now where no transaction has begun."""
+        if self.in_transaction():
+            event.listen(self.sync_session, "after_commit", lambda _: act(), once=True)
+        else:
+            act()
 
     @contextmanager
     def widened(self, *, unscoped: str) -> Iterator[None]:

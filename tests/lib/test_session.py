@@ -234,6 +234,28 @@ class TestAtomic:
             assert (await session.read(text("SELECT count(*) FROM things"), {}))[0][0] == 1
         assert await admin.fetchval("SELECT count(*) FROM things") == 1
 
+    async def test_what_waits_for_the_commit_is_done_after_it(self, session: Session) -> None:
+        done: list[str] = []
+        async with session.atomic():
+            await session.write(text("SELECT 1"), {})
+            session.once_committed(lambda: done.append("after"))
+            assert done == []
+        assert done == ["after"]
+        async with session.atomic():
+            await session.write(text("SELECT 1"), {})
+        session.once_committed(lambda: done.append("now"))
+        assert done == ["after", "now"]
+
+    async def test_what_waits_for_a_commit_that_never_comes_is_not_done(self, session: Session) -> None:
+        async def fail() -> None:
+            async with session.atomic():
+                await session.write(text("SELECT 1"), {})
+                session.once_committed(lambda: pytest.fail("was not committed"))
+                raise NotFound
+
+        with pytest.raises(NotFound):
+            await fail()
+
     async def test_an_error_leaves_nothing(self, session: Session, admin: asyncpg.Connection) -> None:
         await admin.execute("CREATE TABLE IF NOT EXISTS things (n int)")
         await admin.execute("TRUNCATE things")

@@ -169,11 +169,14 @@ class UserAdministration:
         with self._session.widened(unscoped="administer users"):
             rows = await self._session.write(_ACTIVATE if active else _DEACTIVATE, {"key": user_id})
         user = _known(rows)
+        self._session.once_committed(lambda: self._noticed(user_id, active))
+        return user
+
+    def _noticed(self, user_id: str, active: bool) -> None:
         if self._directory:
             self._directory.forget(user_id)
         if self._tell:
             self._tell("user_activated" if active else "user_deactivated", user_id)
-        return user
 
     async def count(self) -> dict[str, int]:
         """Count users, and the rows of all of them in each table, in one statement."""

@@ -161,6 +161,7 @@ class TestDeactivate:
         await alice.create()
         path = admin.path("admin/users", alice.user_id, "deactivate")
         first, again = [await admin.post(path, headers={"Idempotency-Key": "k"}) for _ in range(2)]
+        assert_problem(await alice.get(alice.todos()), 403, FORBIDDEN)
         assert first.json() == again.json()
         assert again.headers["idempotency-replayed"] == "true"
 

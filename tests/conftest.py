@@ -16,7 +16,7 @@ import httpx
 import pytest
 from litestar import Litestar
 
-from app.db.config import Database
+from app.db.config import Database, ordinary_url
 from app.db.embedded import EmbeddedPostgres
 from app.db.migrate import migrate
 from app.lib.settings import PROJECT, Settings
@@ -26,17 +26,21 @@ from tests.support import SECRET, Client, admin_url, database_url, running, toke
 for name in (*Settings.model_fields, "env_file"):
     os.environ.pop(name.upper(), None)
 os.environ["ENV_FILE"] = ""  # a developer's .env is none of the tests' business
+os.environ["DATABASE_RLS"] = os.environ.get("TEST_DATABASE_RLS", "false")
 os.environ["RATE_LIMIT_PER_MINUTE"] = os.environ["AUTH_FAILURES_PER_MINUTE"] = "0"  # but where they are the subject
 
 
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:
-    """Give the URL of a PostgreSQL where databases can be made: `TEST_DATABASE_URL`, or the embedded one."""
+    """Give the URL of a PostgreSQL where databases can be made: `TEST_DATABASE_URL`, or the embedded one.
+
+    With `TEST_DATABASE_RLS=true` it is that of an ordinary role, and so are those of the databases.
+    """
     with ExitStack() as stack:
-        if given := os.environ.get("TEST_DATABASE_URL"):
-            yield given
-        else:
-            yield stack.enter_context(EmbeddedPostgres(PROJECT / ".data" / "tests", durable=False))
+        if not (url := os.environ.get("TEST_DATABASE_URL", "")):
+            url = stack.enter_context(EmbeddedPostgres(PROJECT / ".data" / "tests", durable=False))
+        settings = Settings()
+        yield asyncio.run(ordinary_url(settings, url)) if settings.database_rls else url
 
 
 @pytest.fixture(scope="session")

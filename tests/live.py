@@ -32,7 +32,8 @@ def environment(**settings: object) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name in _INHERITED or name.startswith("COVERAGE_")}
     given = {name.upper(): str(value) for name, value in settings.items()}
     unlimited = {"RATE_LIMIT_PER_MINUTE": "0", "AUTH_FAILURES_PER_MINUTE": "0"}
-    return kept | {"ENV_FILE": ""} | unlimited | given
+    mode = {"DATABASE_RLS": os.environ["DATABASE_RLS"]} if "DATABASE_RLS" in os.environ else {}
+    return kept | {"ENV_FILE": ""} | mode | unlimited | given
 
 
 def manage(env: dict[str, str], *arguments: str, directory: Path = PROJECT) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,7 @@
 """What tests share beside fixtures."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -86,8 +87,9 @@ def mistakes(response: httpx.Response) -> dict[str, str]:
 
 
 def admin_url(url: str) -> str:
-    """Give a server's URL in the form that asyncpg takes."""
-    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    """Give a URL of the tests' server in the form that asyncpg takes, for the superuser."""
+    superuser = make_url(os.environ.get("TEST_DATABASE_URL", "postgresql://postgres@/postgres")).username
+    return make_url(url).set(drivername="postgresql", username=superuser).render_as_string(hide_password=False)
 
 
 def database_url(url: str, name: str) -> str:

@@ -15,24 +15,36 @@ from typing import Any
 import httpx
 import pytest
 from litestar import Litestar
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL, insert, make_url, text
 
-from app.db.config import Database
+from app.db.config import Database, ordinary_url
 from app.db.migrate import migrate
+from app.lib import tripwire
 from app.lib.settings import Settings
 from app.main import create_app
-from tests.support import SECRET, Client, running, token_for
+from tests.factories import users
+from tests.support import SECRET, Client, admin_url, running, token_for
 
 SERVER_CONNECTIONS = 2  # fewer than there are requests at once, so that they must share
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "rls"])
+def rls(request: pytest.FixtureRequest) -> bool:
+    """Say whether PostgreSQL keeps users apart."""
+    return bool(request.param)
+
+
 @pytest.fixture(scope="module")
-async def pooled_url(new_database: Callable[[], Any], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+async def pooled_url(
+    rls: bool, new_database: Callable[[], Any], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[str]:
     """Give the URL of a migrated database behind a PgBouncer of its own."""
     if shutil.which("pgbouncer") is None:
         pytest.skip("PgBouncer is not installed: apt-get install pgbouncer")
-    direct = await new_database()
-    database = Database(Settings(database_url=direct, better_auth_secret=SECRET))
+    direct = admin_url(await new_database())
+    settings = Settings(database_url=direct, better_auth_secret=SECRET, database_rls=rls)
+    direct = await ordinary_url(settings, direct) if rls else direct
+    database = Database(settings, direct)
     await migrate(database)
     await database.close()
     url = make_url(direct)
@@ -83,8 +95,10 @@ def _wait_for(port: int) -> None:
 
 
 @pytest.fixture(scope="module")
-async def pooled_app(pooled_url: str) -> AsyncIterator[Litestar]:
-    settings = Settings(environment="test", database_url=pooled_url, better_auth_secret=SECRET, log_level="error")
+async def pooled_app(pooled_url: str, rls: bool) -> AsyncIterator[Litestar]:
+    settings = Settings(
+        environment="test", database_url=pooled_url, better_auth_secret=SECRET, log_level="error", database_rls=rls
+    )
     async with running(create_app(settings)) as app:
         yield app
 
@@ -123,3 +137,21 @@ async def test_toggles_at_once_lose_none(carol: Client) -> None:
 
 async def test_health_is_good(carol: Client) -> None:
     assert (await carol.get("/api/health")).json()["status"] == "ok"
+
+
+async def test_users_on_shared_connections_stay_apart(
+    pooled_app: Litestar, monkeypatch: pytest.MonkeyPatch, rls: bool
+) -> None:
+    """Without the tripwire, and with raw SQL: what is left is PostgreSQL, told by each transaction whose it is."""
+    database: Database = pooled_app.state.database
+    names = [f"user-{secrets.token_hex(8)}" for _ in range(4)]
+    for name in names:
+        await database.session(name).write(insert(users).values(id=name), {})
+    monkeypatch.setattr(tripwire, "_need", lambda *_: frozenset())
+    everybody = text("SELECT id FROM app.users WHERE id = ANY (:names)").bindparams(names=names)
+
+    async def seen(name: str) -> list[str]:
+        return [row[0] for row in await database.session(name).read(everybody, {})]
+
+    found = await asyncio.gather(*(seen(name) for name in names * 20))
+    assert found == [[name] for name in names * 20] if rls else len(found[0]) == len(names)

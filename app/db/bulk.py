@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Table, func, select
+from sqlalchemy import Column, MetaData, Table, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.schema import CreateTable, DropTable
 
 
 async def unlimited(connection: AsyncConnection) -> None:
@@ -16,7 +17,22 @@ async def unlimited(connection: AsyncConnection) -> None:
 async def copy_rows(
     connection: AsyncConnection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> None:
-    """Copy rows into a table, within the connection's transaction, which must have begun."""
+    """Copy rows into a table, within the connection's transaction, which must have begun.
+
+    PostgreSQL has no COPY into a table with row-level security: the rows then go through a table of the session's own.
+    """
     raw = await connection.get_raw_connection()
     driver: Any = raw.driver_connection
-    await driver.copy_records_to_table(table.name, schema_name=table.schema, columns=columns, records=rows)
+    secured = (await connection.execute(select(func.row_security_active(table.fullname)))).scalar()
+    if not secured:
+        await driver.copy_records_to_table(table.name, schema_name=table.schema, columns=columns, records=rows)
+        return
+    passage = Table("passage", MetaData(), *(_bare(table.c[name]) for name in columns), prefixes=["TEMPORARY"])
+    await connection.execute(CreateTable(passage))
+    await driver.copy_records_to_table(passage.name, columns=columns, records=rows)
+    await connection.execute(insert(table).from_select(list(columns), select(passage), include_defaults=False))
+    await connection.execute(DropTable(passage))
+
+
+def _bare(column: Column[Any]) -> Column[Any]:
+    return Column(column.name, column.type)

@@ -7,10 +7,11 @@ from typing import Any
 from uuid import uuid4
 
 from advanced_alchemy.extensions.litestar import EngineConfig, SQLAlchemyAsyncConfig
-from sqlalchemy import event
+from sqlalchemy import event, make_url
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.db import row_security
 from app.db.base import owners
 from app.db.embedded import EmbeddedPostgres
 from app.db.supervisor import EmbeddedPostgresError
@@ -30,13 +31,17 @@ class Database:
         assert target is not None, "the embedded database is started before this"
         self.config = alchemy_config(settings, target)
         self.engine = self.config.get_engine()
+        self.secured = settings.database_rls
         # In autocommit a single SELECT needs no BEGIN and no ROLLBACK. Behind PgBouncer a statement is prepared
-        # and executed on one server connection only within a transaction.
-        self.reader = self.engine if target.pooled else self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        # and executed on one server connection only within a transaction, and row-level security asks for one, too.
+        single = target.pooled or self.secured
+        self.reader = self.engine if single else self.engine.execution_options(isolation_level="AUTOCOMMIT")
         waits = (settings.database_pool_timeout, settings.database_connect_timeout, settings.database_statement_timeout)
         self._deadline = sum(waits) + 1
         event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
         set_tripwire(self.engine.sync_engine, owners)
+        if self.secured:
+            row_security.announce_users(self.engine.sync_engine)
 
     def session(self, user_id: str | None = None, *, unscoped: str | None = None) -> Session:
         """Make a session; it takes a connection only while it works.
@@ -80,9 +85,20 @@ def embedded_postgres(settings: Settings) -> Iterator[str]:
     except EmbeddedPostgresError as error:
         raise OperatorError(str(error)) from error
     try:
-        yield url
+        yield asyncio.run(ordinary_url(settings, url)) if settings.database_rls else url
     finally:
         embedded.close()
+
+
+async def ordinary_url(settings: Settings, url: str) -> str:
+    """Give the URL of an ordinary role beside the superuser of a URL: row-level security does not bind superusers."""
+    database = Database(settings, url)
+    try:
+        async with database.begin(unscoped="make an ordinary role") as connection:
+            await connection.run_sync(row_security.make_role)
+    finally:
+        await database.close()
+    return make_url(url).set(username=row_security.ROLE).render_as_string(hide_password=False)
 
 
 def alchemy_config(settings: Settings, target: ConnectionTarget) -> SQLAlchemyAsyncConfig:
@@ -91,6 +107,8 @@ def alchemy_config(settings: Settings, target: ConnectionTarget) -> SQLAlchemyAs
     arguments["server_settings"] = _session_settings(settings, target)
     if target.pooled:
         arguments |= _without_prepared_statements()
+    if settings.database_rls:
+        arguments["connection_class"] = row_security.ScopedConnection
     engine = EngineConfig(
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_pool_overflow,

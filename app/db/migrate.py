@@ -19,6 +19,7 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.schema import CreateSchema
 from sqlmodel import AutoString
 
+from app.db import policies, row_security  # noqa: F401 - migrations and their comparison know policies
 from app.db.base import SCHEMA, metadata
 from app.db.config import Database
 from app.lib.database_errors import sqlstate
@@ -75,8 +76,13 @@ async def pending_revisions(database: Database) -> list[str]:
 
 
 async def migrate(database: Database, target: str = "head") -> None:
-    """Move the database up or down to a revision; `zero` is before the first."""
-    await _alembic(database, lambda config, connection: _move(config, connection, target))
+    """Move the database up or down to a revision; `zero` is before the first. Then secure it as the setting says."""
+
+    def move(config: Config, connection: Connection) -> None:
+        _move(config, connection, target)
+        row_security.secure(connection, database.secured)
+
+    await _alembic(database, move)
 
 
 def _move(config: Config, connection: Connection, target: str) -> None:

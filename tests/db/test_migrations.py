@@ -308,6 +308,52 @@ class TestAllOrNothing:
         assert [tuple(row) for row in rows] == [(HEAD,)]
 
 
+class TestPolicies:
+    @pytest.fixture
+    def owned_table(self) -> Iterator[Table]:
+        """Give a table of users' rows that no migration makes."""
+        table = Table("owned_experiments", metadata, Column("user_id", Text, primary_key=True))
+        yield table
+        metadata.remove(table)
+
+    @pytest.mark.usefixtures("folder", "owned_table")
+    async def test_come_with_each_new_owned_table(self, database: Database, url: str) -> None:
+        await migrate(database)
+        path = await make_migration(database, "add experiments")
+        assert path
+        upgrade, downgrade = path.read_text().split("def downgrade")
+        assert upgrade.index("op.create_table('owned_experiments'") < upgrade.index("op.create_policy('owner', 'owned_")
+        assert downgrade.index("op.drop_policy('owner', 'owned_experiments'") < downgrade.index("op.drop_table(")
+        await migrate(database)
+        assert await differences(database) == []
+        found = "SELECT qual FROM pg_policies WHERE tablename = $1"
+        condition = "((user_id = ( SELECT current_setting('app.user_id'::text, true) AS current_setting)) OR "
+        condition += "(( SELECT current_setting('app.unscoped'::text, true) AS current_setting) <> ''::text))"
+        assert await fetch(url, found, "owned_experiments") == [(condition,)]
+        await migrate(database, HEAD)
+        assert await fetch(url, found, "owned_experiments") == []
+
+    @pytest.mark.usefixtures("folder")
+    async def test_one_that_is_missing_is_found_and_made(self, database: Database, url: str) -> None:
+        await migrate(database)
+        await fetch(url, "DROP POLICY owner ON app.todos")
+        assert await differences(database) == [("CreatePolicy", "owner", "todos")]
+        assert await make_migration(database, "protect todos")
+        await migrate(database)
+        assert await differences(database) == []
+
+    @pytest.mark.usefixtures("folder", "new_table")
+    async def test_one_on_a_table_of_nobody_is_removed(self, database: Database, url: str) -> None:
+        await migrate(database)
+        assert await make_migration(database, "add experiments")
+        await migrate(database)
+        await fetch(url, "CREATE POLICY owner ON app.experiments")
+        assert await differences(database) == [("DropPolicy", "owner", "experiments")]
+        assert await make_migration(database, "remove it")
+        await migrate(database)
+        assert await differences(database) == []
+
+
 class TestOthersTables:
     @pytest.fixture(autouse=True)
     async def better_auth(self, url: str) -> None:

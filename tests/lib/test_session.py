@@ -41,7 +41,7 @@ def settings_of(url: str, **options: Any) -> Settings:
 @pytest.fixture
 async def admin(own_url: str) -> AsyncIterator[asyncpg.Connection]:
     """Give a connection beside the application's."""
-    connection = await asyncpg.connect(own_url)
+    connection = await asyncpg.connect(admin_url(own_url))
     yield connection
     await connection.close()
 

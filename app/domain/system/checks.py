@@ -2,6 +2,7 @@
 
 from litestar import Litestar
 
+from app.db import row_security
 from app.db.config import Database
 from app.db.migrate import differences, pending_revisions
 from app.domain.system.findings import Finding
@@ -10,9 +11,9 @@ from app.lib.errors import Unavailable
 from app.lib.routes import unowned
 
 
-async def run_checks(app: Litestar, database: Database) -> list[Finding]:
-    """Look at the routes, then at the database."""
-    return [*_open_routes(app), *await _database(database)]
+async def run_checks(app: Litestar, database: Database, *, deploy: bool = False) -> list[Finding]:
+    """Look at the routes, then at the database; `deploy` asks more of its role."""
+    return [*_open_routes(app), *await _database(database, deploy)]
 
 
 def _open_routes(app: Litestar) -> list[Finding]:
@@ -26,7 +27,7 @@ def _open_routes(app: Litestar) -> list[Finding]:
     ]
 
 
-async def _database(database: Database) -> list[Finding]:
+async def _database(database: Database, deploy: bool) -> list[Finding]:
     try:
         pending = await pending_revisions(database)
     except Unavailable:
@@ -41,4 +42,20 @@ async def _database(database: Database) -> list[Finding]:
                 "The models differ from the migrations: run `python manage.py makemigrations`.",
             )
         ]
-    return []
+    return await _row_security(database, deploy)
+
+
+async def _row_security(database: Database, deploy: bool) -> list[Finding]:
+    async with database.begin(unscoped="check row-level security") as connection:
+        unlike = await connection.run_sync(row_security.unlike, database.secured)
+        privileged = await connection.run_sync(row_security.is_privileged)
+    found = []
+    if unlike:
+        message = (
+            f"Row-level security of {len(unlike)} tables is not as DATABASE_RLS says: run `python manage.py migrate`."
+        )
+        found.append(Finding("D004", "error", message))
+    if deploy and database.secured and privileged:
+        message = "DATABASE_RLS does not bind the role in DATABASE_URL: take one without SUPERUSER and BYPASSRLS."
+        found.append(Finding("D005", "error", message))
+    return found

@@ -152,7 +152,7 @@ def check(app: Litestar, deploy: bool) -> None:
 
     async def work() -> list[Finding]:
         async with open_database(settings_of(app)) as database:
-            return await run_checks(app, database)
+            return await run_checks(app, database, deploy=deploy)
 
     findings = [*(deployment_findings(settings_of(app)) if deploy else ()), *run_async(work())]
     for finding in findings:

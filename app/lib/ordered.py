@@ -5,15 +5,18 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import Executable, Integer, Select, Text, bindparam, func, select, tuple_, update
+from sqlalchemy import Executable, Integer, Select, Text, Update, bindparam, column, func, select, tuple_, update
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.lib.errors import FieldError, Invalid, NotFound
-from app.lib.ordering import between, position_at_end, position_of
+from app.lib.ordering import between, position_at_end, settled, spaced
 from app.lib.service import UserScopedService
 from app.lib.statements import Statements, new_value_of
 
 type Side = Literal["before", "after"]
 _LOCK_SEED = 1  # apart from other locks of the same user
+_REACH = 32  # rows on each side
+_LOCKED = "the transaction that holds the lock"
 
 
 class Place(NamedTuple):
@@ -39,27 +42,28 @@ class OrderStatements:
         owner = bindparam("owner", type_=Text)
         self.lock = select(func.pg_advisory_xact_lock(func.hashtextextended(owner, _LOCK_SEED)))
 
-    def neighbour(self, side: Side, within: dict[str, Any]) -> Executable:
-        """Select the position next to a place; those of hidden rows count, for they may come back."""
+    def beside(self, side: Side, within: dict[str, Any]) -> Executable:
+        """Select the rows next to a place, the nearest first; hidden rows count, for they may come back."""
         columns = self._table.c
         row = tuple_(columns.position, columns.id)
         place = tuple_(bindparam("place", type_=Text), bindparam("place_id", type_=columns.id.type))
         beyond = row > place if side == "after" else row < place
         order = (columns.position, columns.id)
         ordered = order if side == "after" else tuple(column.desc() for column in order)
-        found = self._among(select(columns.position), within).where(beyond, columns.id != bindparam("key"))
-        return found.order_by(*ordered).limit(1)
+        found = self._among(select(columns.id, columns.position), within)
+        found = found.where(beyond, columns.id != bindparam("key", type_=columns.id.type))
+        return found.order_by(*ordered).limit(bindparam("reach", type_=Integer))
 
     def spread(self, within: dict[str, Any]) -> Executable:
-        """Give all of them new positions in their order, with much room between."""
+        """Give rows new positions, but for those that have gone elsewhere meanwhile."""
         columns = self._table.c
-        rank = func.row_number(type_=Integer).over(order_by=(columns.position, columns.id))
-        count = func.count().over()
-        ranked = self._among(select(columns.id, rank.label("rank"), count.label("count")), within).cte("ranked")
-        values = self._written({"position": position_of(ranked.c.rank, ranked.c.count)})
-        return update(self._table).where(self._own, columns.id == ranked.c.id).values(values)
+        arrays = (bindparam("ids", type_=ARRAY(columns.id.type)), bindparam("positions", type_=ARRAY(Text)))
+        pair = (column("id", columns.id.type), column("position", Text))
+        new = func.unnest(*arrays).table_valued(*pair, name="new").render_derived()
+        values = self._written({"position": new.c.position})
+        return self._among(update(self._table), within).where(columns.id == new.c.id).values(values)
 
-    def _among(self, statement: Select[Any], within: dict[str, Any]) -> Select[Any]:
+    def _among[StatementT: (Select[Any], Update)](self, statement: StatementT, within: dict[str, Any]) -> StatementT:
         same = (
             self._table.c[name].is_(None) if value is None else self._table.c[name] == bindparam(f"within_{name}")
             for name, value in within.items()
@@ -85,7 +89,10 @@ class OrderedService[ModelT: Any, ReadT: Struct](UserScopedService[ModelT, ReadT
 
     async def lock(self) -> None:
         """Let no other transaction of this user that locks pass until the end of this one."""
-        await self._read(self.order.lock)
+        transaction = self.session.sync_session.get_transaction()
+        if self.session.info.get(_LOCKED) is not transaction:
+            await self._read(self.order.lock)
+            self.session.info[_LOCKED] = transaction
 
     async def places(self, item_id: UUID, other_id: UUID, pointer: str) -> tuple[Place, Place]:
         """Give the places of a row and of another. Raises `NotFound`, or `Invalid` where it is the other's fault."""
@@ -100,25 +107,41 @@ class OrderedService[ModelT: Any, ReadT: Struct](UserScopedService[ModelT, ReadT
 
     async def position_beside(self, item_id: UUID, other: Place, side: Side) -> str:
         """Give a position right before or after another row, making room where there is none."""
-        within = {name: other.shared[name] for name in self.within}
-        position = await self._gap(item_id, other, side, within)
-        if position is None:
-            await self.session.write(self.order.spread(within), {"owner": self._owner} | _bound(within))
-            _, other = await self.places(item_id, other.id, "")
-            position = await self._gap(item_id, other, side, within)
-        assert position is not None, "there is room after spreading"
+        beside = await self._beside(item_id, other, side, 1)
+        neighbour = beside[0][1] if beside else None
+        if side == "before":
+            position = between(neighbour or "", other.position)
+        elif neighbour is None and other.position < other.end:
+            position = other.end
+        else:
+            position = between(other.position, neighbour)
+        return position or await self._make_room(item_id, other, side)
+
+    async def _make_room(self, item_id: UUID, other: Place, side: Side) -> str:
+        """Spread the rows around a place: few of them, for else each would be a new version to all who know it."""
+        reach, places = _REACH, None
+        while places is None:
+            reach *= 2
+            before = [*reversed(await self._beside(item_id, other, "before", reach + 1))]
+            after = await self._beside(item_id, other, "after", reach + 1)
+            low = before.pop(0)[1] if len(before) > reach else ""
+            after = [(other.id, other.position), *after]
+            high = after.pop()[1] if len(after) > reach + 1 else max(after[-1][1], settled(other.end))
+            places = spaced(low, high, len(before) + len(after) + 1)
+        position = places.pop(len(before) + (side == "after"))
+        moved = {"ids": [row[0] for row in (*before, *after)], "positions": places}
+        within = self._within(other)
+        await self.session.write(self.order.spread(within), {"owner": self._owner} | moved | _bound(within))
         return position
 
-    async def _gap(self, item_id: UUID, other: Place, side: Side, within: dict[str, Any]) -> str | None:
-        statement = self.order.neighbour(side, within)
-        place = {"key": item_id, "place": other.position, "place_id": other.id}
-        rows = await self._read(statement, **place, **_bound(within))
-        neighbour = rows[0][0] if rows else None
-        if side == "before":
-            return between(neighbour or "", other.position)
-        if neighbour is None and other.position < other.end:
-            return other.end
-        return between(other.position, neighbour)
+    async def _beside(self, item_id: UUID, other: Place, side: Side, reach: int) -> list[tuple[UUID, str]]:
+        within = self._within(other)
+        place = {"key": item_id, "place": other.position, "place_id": other.id, "reach": reach}
+        rows = await self._read(self.order.beside(side, within), **place, **_bound(within))
+        return [(row[0], row[1]) for row in rows]
+
+    def _within(self, place: Place) -> dict[str, Any]:
+        return {name: place.shared[name] for name in self.within}
 
     async def put(self, item_id: UUID, columns: dict[str, Any]) -> ReadT:
         """Write columns that clients do not write themselves. Raises `NotFound`, `PreconditionFailed`."""

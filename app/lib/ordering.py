@@ -9,7 +9,9 @@ MAX_POSITION = 64
 _BASE = len(DIGITS)
 _VALUES = {digit: value for value, digit in enumerate(DIGITS)}
 _WIDTH = 13  # hexadecimal digits of the microseconds since 1970, until the year 2112
-_LOWEST_OF_TIME = 2**50  # below all of those since 2005
+_IN_FLIGHT = 60_000_000  # microseconds, after which a statement that gave an end is over
+_MAX_MADE = MAX_POSITION - _WIDTH  # so that there is room for one before it, see `behind_the_end`
+_MAX_SPREAD = _MAX_MADE // 2  # so that there is room between them again
 
 
 def position_at_end() -> ColumnElement[str]:
@@ -18,15 +20,19 @@ def position_at_end() -> ColumnElement[str]:
     return func.lpad(func.to_hex(microseconds), _WIDTH, "0")
 
 
+def behind_the_end(position: ColumnElement[str]) -> ColumnElement[str]:
+    """Give the position of one of several rows that come to the end together, in the order that they have."""
+    return func.concat(position_at_end(), position)
+
+
+def settled(end: str) -> str:
+    """Give a position behind which all are that are given from now on, or were and are not seen yet."""
+    return f"{max(int(end, 16) - _IN_FLIGHT, 1):0{_WIDTH}x}"
+
+
 def position_at(moment: datetime) -> str:
     """Give the position that a row would have got at the end at a moment."""
     return f"{int(moment.timestamp() * 1_000_000):0{_WIDTH}x}"
-
-
-def position_of(rank: ColumnElement[int], count: ColumnElement[int]) -> ColumnElement[str]:
-    """Give the position of a rank, from 1, among `count` that are spread evenly before all of `position_at_end`."""
-    step = cast(_LOWEST_OF_TIME, BigInteger) / (count + 1)
-    return func.lpad(func.to_hex(cast(rank * func.trunc(step), BigInteger)), _WIDTH, "0")
 
 
 def between(low: str, high: str | None) -> str | None:
@@ -36,14 +42,25 @@ def between(low: str, high: str | None) -> str | None:
     """
     if high is None:
         longer = low + DIGITS[_BASE // 2]
-        return longer if len(longer) <= MAX_POSITION else None
+        return longer if len(longer) <= _MAX_MADE else None
+    found = _spaced(low, high, 1, 1, _MAX_MADE)
+    return found[0] if found else None
+
+
+def spaced(low: str, high: str, count: int) -> list[str] | None:
+    """Give short positions between two, with room between any two of them; None where that cannot be."""
+    return _spaced(low, high, count, _BASE, _MAX_SPREAD)
+
+
+def _spaced(low: str, high: str, count: int, step: int, longest: int) -> list[str] | None:
     same = next((at for at, (one, other) in enumerate(zip(low, high, strict=False)) if one != other), len(low))
-    for width in range(same + 1, MAX_POSITION + 1):
+    for width in range(same + 1, longest + 1):
         first, last = _number(low, width), _number(high, width)
         if not high[width:].strip(DIGITS[0]):
             last -= 1  # the cut is all of it: what is given must be less
-        if last > first:
-            return _text(first + (last - first + 1) // 2, width)
+        room = last - first
+        if room >= step * count:
+            return [_text(first + (room * number + count) // (count + 1), width) for number in range(1, count + 1)]
     return None
 
 

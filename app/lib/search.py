@@ -1,7 +1,6 @@
 """Full text, PostgreSQL's own: words of any language as they are, found among one user's rows alone."""
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import REAL, Column, ColumnElement, Computed, Index, Table, Text, bindparam, column, func, literal
@@ -54,11 +53,19 @@ def _query(name: str) -> ColumnElement[Any]:
     return func.to_tsquery(_WORDS, bindparam(value_of(name), type_=Text))
 
 
-def tsquery_of(text: str) -> str:
-    """Write what a user typed as a tsquery: words are beginnings of words, `"quoted"` ones a phrase, all must occur."""
-    terms: Sequence[tuple[str, str]] = _TERM.findall(text)
-    quoted = [(_quote(phrase), "") if phrase else (_quote(word), ":*") for phrase, word in terms if phrase or word]
-    return " & ".join(term + suffix for term, suffix in quoted)
+def tsquery_of(text: str, texts: int = 2) -> str:
+    """Write what a user typed as a tsquery: words are beginnings of words, `"quoted"` ones a phrase, all must occur.
+
+    Positions are counted through all the `texts` of a column: a phrase must lie within one of them, told by its weight.
+    """
+    found: list[tuple[str, str]] = _TERM.findall(text)
+    return " & ".join(
+        f"({' | '.join(f'{_quote(phrase)}:{weight}' for weight in _WEIGHTS[:texts])})"
+        if phrase
+        else f"{_quote(word)}:*"
+        for phrase, word in found
+        if phrase or word
+    )
 
 
 def _quote(text: str) -> str:

@@ -142,7 +142,6 @@ class TestRoundTrips:
             ("PATCH", "/{}", "UPDATE"),
             ("POST", "/{}/toggle-complete", "UPDATE"),
             ("POST", "/{}/complete", "UPDATE"),
-            ("DELETE", "/{}?permanent=true", "DELETE"),
         ],
     )
     async def test_a_write_is_one_transaction(
@@ -153,6 +152,53 @@ class TestRoundTrips:
         response = await known.request(method, known.todos() + below.format(todo["id"]), json={"title": "x"})
         assert response.is_success
         assert words == ["BEGIN", word, "COMMIT"]
+
+    @pytest.mark.parametrize(("query", "word"), [("", "WITH"), ("?permanent=true", "DELETE")])
+    async def test_a_deletion_takes_the_lock_of_the_tree(
+        self, words: list[str], known: Client, query: str, word: str
+    ) -> None:
+        todo = await known.create()
+        words.clear()
+        await known.delete(known.todos(todo["id"]) + query)
+        assert words == ["BEGIN", "SELECT", word, "COMMIT"]
+
+    async def test_a_restoration_reads_what_it_restored(self, words: list[str], known: Client) -> None:
+        todo = await known.create()
+        await known.delete(known.todos(todo["id"]))
+        words.clear()
+        await known.post(known.todos(todo["id"], "restore"))
+        assert words == ["BEGIN", "SELECT", "WITH", "SELECT", "COMMIT"]
+
+    @pytest.mark.parametrize(("side", "reads"), [("before", 1), ("after", 1), ("into", 0)])
+    async def test_a_move_reads_the_places(self, words: list[str], known: Client, side: str, reads: int) -> None:
+        todo, other = await known.create(), await known.create()
+        words.clear()
+        await known.post(known.todos(todo["id"], "move"), json={side: other["id"]})
+        checks = [] if reads else ["WITH"]
+        assert words == ["BEGIN", "SELECT", "SELECT", *checks, *["SELECT"] * reads, "UPDATE", "COMMIT"]
+
+    async def test_a_subtask_looks_at_its_parent(self, words: list[str], known: Client) -> None:
+        todo, parent = await known.create(), await known.create()
+        words.clear()
+        await known.post(known.todos(), json={"title": "x", "parent_id": parent["id"]})
+        assert words == ["BEGIN", "SELECT", "WITH", "INSERT", "COMMIT"]
+        words.clear()
+        await known.patch(known.todos(todo["id"]), json={"parent_id": parent["id"]})
+        assert words == ["BEGIN", "SELECT", "SELECT", "WITH", "UPDATE", "COMMIT"]
+
+    async def test_a_batch_takes_the_lock_once(self, words: list[str], known: Client) -> None:
+        todo, parent = await known.create(), await known.create()
+        below = {"title": "x", "parent_id": parent["id"]}
+        operations = [
+            *[{"op": "create", "data": {"title": "x"}}] * 49,
+            *[{"op": "create", "data": below}] * 49,
+            {"op": "update", "id": todo["id"], "data": {"title": "y"}},
+            {"op": "delete", "id": todo["id"]},
+        ]
+        words.clear()
+        response = await known.post(known.todos("batch"), json={"operations": operations})
+        assert response.status_code == 200
+        assert words == ["BEGIN", "SELECT", *["INSERT"] * 49, *["WITH", "INSERT"] * 49, "UPDATE", "WITH", "COMMIT"]
 
     async def test_refusals_cost_nothing(self, words: list[str], known: Client, bob: Client) -> None:
         words.clear()

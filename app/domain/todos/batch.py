@@ -67,6 +67,7 @@ class BatchService(TodoService[TodoRead]):
         """Do all of it. Raises the error of the first that fails, with its index, and then nothing is done."""
         results: list[Result] = []
         async with self.session.atomic(self.violations):
+            await self.lock()  # or two that take the same rows in another order would wait for each other
             for index, operation in enumerate(batch.operations):
                 try:
                     results.append(await self._do(operation))

@@ -6,19 +6,20 @@ from uuid import UUID
 from litestar import Controller, delete, get, patch, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
-from sqlalchemy import Uuid, bindparam, null, update
+from sqlalchemy import Executable, Uuid, bindparam, null, update
 
 from app.db.base import table_of
 from app.domain.todos.list_schemas import ListCreate, ListMove, ListQuery, ListRead, ListUpdate
 from app.domain.todos.models import Todo, TodoList
 from app.domain.todos.services import EveryTodo
 from app.lib.auth import requires_owner
-from app.lib.errors import Conflict
+from app.lib.errors import Conflict, NotFound
 from app.lib.ordered import OrderedService
+from app.lib.ordering import behind_the_end
 from app.lib.query import Page
 
 _list, _todos = table_of(TodoList).c, table_of(Todo)
-_written = EveryTodo.statements.written({"list_id": null()})
+_written = EveryTodo.statements.written({"list_id": null(), "position": behind_the_end(_todos.c.position)})
 _FREE = (
     update(_todos).where(EveryTodo.statements.mine, _todos.c.list_id == bindparam("key", type_=Uuid)).values(_written)
 )
@@ -37,6 +38,13 @@ class ListService(OrderedService[TodoList, ListRead]):
         "updated_at": _list.updated_at,
     }
     default_sort = "position:asc"
+    held: ClassVar[Executable]
+
+    @classmethod
+    def build(cls) -> None:
+        """Build the statement that lets no todo come into a list until the transaction ends."""
+        super().build()
+        cls.held = cls.statements.get.with_for_update()
 
     async def move(self, list_id: UUID, data: ListMove) -> ListRead:
         """Put a list next to another. Raises `NotFound`, `Invalid`, `PreconditionFailed`."""
@@ -49,6 +57,9 @@ class ListService(OrderedService[TodoList, ListRead]):
     async def delete(self, item_id: UUID) -> None:  # type: ignore[override]
         """Remove a list, and leave its todos without one. Raises `NotFound`, `PreconditionFailed`."""
         async with self.session.atomic(self.violations):
+            await self.lock()
+            if not await self._read(self.held, key=item_id):
+                raise NotFound
             await self.session.write(_FREE, self._key(item_id))
             await super().delete(item_id)
 

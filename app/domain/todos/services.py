@@ -202,12 +202,12 @@ class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
 
     async def delete(self, item_id: UUID, *, permanent: bool = False) -> None:  # type: ignore[override]
         """Move a todo with its subtree to the trash, or remove it. Raises `NotFound`, `PreconditionFailed`."""
-        if permanent:
-            await self.sibling(EveryTodo).remove(item_id)
-            return
         async with self.session.atomic(self.violations):
             await self.lock()
-            await self._change_subtree(self.tree.discard, item_id)
+            if permanent:
+                await self.sibling(EveryTodo).remove(item_id)
+            else:
+                await self._change_subtree(self.tree.discard, item_id)
 
     async def restore(self, todo_id: UUID) -> ReadT:
         """Take a todo out of the trash. Raises `NotFound`, `Conflict` where it is not in it, `PreconditionFailed`."""

@@ -11,7 +11,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
-    exists,
     func,
     literal,
     null,
@@ -27,7 +26,16 @@ from app.lib.statements import Statements
 MAX_DEPTH = 5
 
 _todos = table_of(Todo)
+_live = _todos.c.deleted_at.is_(None)
 _key, _parent = bindparam("key", type_=Uuid), bindparam("parent", type_=Uuid)
+
+
+def _depth(above: CTE) -> ColumnElement[int]:
+    return select(func.count(type_=Integer)).select_from(above).scalar_subquery()
+
+
+def _height(below: CTE) -> ColumnElement[int]:
+    return select(func.coalesce(func.max(below.c.depth), 1)).scalar_subquery()
 
 
 class TreeStatements:
@@ -42,32 +50,35 @@ class TreeStatements:
     def _placing(self) -> Executable:
         """Select, of a todo that is to come below a parent: the parent's depth, whether it is above it, its own height.
 
-        The depth is 0 where there is no such parent; a todo that is yet to be made has no height.
+        The depth is 0 where there is no such parent; a todo that is yet to be made has no height. What is in the trash
+        counts for neither.
         """
-        above = self._walk("above", _todos.c.id == _parent, _todos.c.deleted_at.is_(None), upwards=True)
-        below = self._walk("below", _todos.c.id == _key)
+        above = self._walk("above", _todos.c.id == _parent, _live, upwards=True)
+        below = self._walk("below", _todos.c.id == _key, through=_live)
         is_above = select(func.bool_or(above.c.id == _key)).scalar_subquery()
-        height = select(func.coalesce(func.max(below.c.depth), 1)).scalar_subquery()
-        return select(select(func.count()).select_from(above).scalar_subquery(), is_above, height)
+        return select(_depth(above), is_above, _height(below))
 
     def _discard(self, conditional: bool) -> Executable:
         """Move a todo with all below it to the trash, as at one moment."""
-        live = _todos.c.deleted_at.is_(None)
         expected = self._statements.expected(conditional)
-        below = self._walk("below", _todos.c.id == _key, live, *expected, through=live)
+        below = self._walk("below", _todos.c.id == _key, _live, *expected, through=_live)
         values = self._statements.written({"deleted_at": func.statement_timestamp()})
-        return self._change(below, values, live, expected)
+        return self._change(below, values, _live, expected)
 
     def _restore(self, conditional: bool) -> Executable:
-        """Take a todo with all that went with it out of the trash; without its parent, where that is still in it."""
+        """Take a todo with all that went with it out of the trash.
+
+        It comes without its parent where that is still in the trash, or by now too deep to have it.
+        """
         gone = _todos.c.deleted_at.is_not(None)
         expected = self._statements.expected(conditional)
         below = self._walk("below", _todos.c.id == _key, gone, *expected, together=True)
-        parent = _todos.alias("parent")
-        alive = exists().where(
-            self._statements.own(parent), parent.c.id == _todos.c.parent_id, parent.c.deleted_at.is_(None)
-        )
-        parent_id = case((or_(_todos.c.id != _key, alive), _todos.c.parent_id), else_=null())
+        todo = _todos.alias("todo")
+        parent = select(todo.c.parent_id).where(self._statements.own(todo), todo.c.id == _key).scalar_subquery()
+        above = self._walk("above", _todos.c.id == parent, _live, upwards=True)
+        depth = _depth(above)
+        fits = and_(depth > 0, depth + _height(below) <= MAX_DEPTH)
+        parent_id = case((or_(_todos.c.id != _key, fits), _todos.c.parent_id), else_=null())
         values = self._statements.written({"deleted_at": null(), "parent_id": parent_id})
         return self._change(below, values, gone, expected)
 

@@ -16,7 +16,7 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from litestar import Litestar
 
-from app.domain.users.services import UserAdministration
+from app.domain.users.administration import UserAdministration
 from app.lib import http, log, request_log
 from app.lib.request_log import REFUSALS, REFUSALS_OF_A_CLIENT
 from app.lib.settings import Settings

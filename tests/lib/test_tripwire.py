@@ -29,8 +29,8 @@ UNSCOPED = {
     ("app/domain/system/checks.py", "check row-level security"),
     ("app/domain/users/commands.py", "erase a user"),
     ("app/domain/users/commands.py", "import a user"),
-    ("app/domain/users/services.py", "administer users"),
-    ("app/domain/users/services.py", "look at all users"),
+    ("app/domain/users/administration.py", "administer users"),
+    ("app/domain/users/administration.py", "look at all users"),
 }
 
 owner = bindparam("owner", type_=Text)

@@ -15,8 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.db.bulk import unlimited
 from app.db.config import open_database
 from app.db.restore import Archive
+from app.domain.users.administration import UserAdministration
 from app.domain.users.schemas import UserQuery, UserRead, known_time_zone
-from app.domain.users.services import AccountService, UserAdministration
+from app.domain.users.services import AccountService
 from app.lib.auth import USER_ID
 from app.lib.body import Broken
 from app.lib.cli import UserId, run_async, settings_of, with_app

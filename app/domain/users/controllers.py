@@ -4,6 +4,7 @@ from litestar import Controller, delete, get, patch, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
+from app.domain.users.administration import UserAdministration
 from app.domain.users.schemas import (
     PreferencesRead,
     PreferencesReplace,
@@ -14,7 +15,7 @@ from app.domain.users.schemas import (
     UserQuery,
     UserRead,
 )
-from app.domain.users.services import AccountService, PreferencesService, UserAdministration
+from app.domain.users.services import AccountService, PreferencesService
 from app.lib.auth import requires_owner, requires_role
 from app.lib.http import ApiRequest
 from app.lib.query import Page

@@ -10,8 +10,9 @@ from litestar import Litestar
 from sqlalchemy import event, text
 
 from app.domain.users import services
+from app.domain.users.administration import UserAdministration
 from app.domain.users.schemas import UserQuery
-from app.domain.users.services import UserAdministration, UserDirectory
+from app.domain.users.services import UserDirectory
 from app.lib.auth import Identity
 from app.lib.errors import Forbidden, NotFound
 from tests.support import Client, assert_problem, token_for

@@ -32,7 +32,7 @@ HEAD = revisions()[-1].revision
 PASSWORD = "hunter2-and-more"
 NOWHERE = f"postgresql://todo:{PASSWORD}@127.0.0.1:1/todo"  # port 1 is nobody's
 COMMANDS = ("run", "migrate", "makemigrations", "showmigrations", "seed", "token", "routes", "check", "health", "users")
-COMMANDS += ("exportuser", "importuser", "eraseuser")
+COMMANDS += ("exportuser", "importuser", "eraseuser", "startapp")
 HELP = [*([name] for name in COMMANDS), *(["users", name] for name in ("list", "show", "deactivate", "activate"))]
 ON_A_DATABASE = (
     ["migrate"],

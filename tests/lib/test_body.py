@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from app.domain.todos.schemas import TodoCreate, TodoUpdate
-from app.lib.body import Body, Instant, Trimmed, distinct, in_utc
+from app.lib.body import Body, Broken, Digits, Instant, Trimmed, distinct, in_utc
 from app.lib.decoding import decode
 from app.lib.errors import BadRequest, FieldError, Invalid
 
@@ -153,6 +153,23 @@ class TestNumbers:
     def test_what_json_does_not_know_is_not_json(self, number: str) -> None:
         with pytest.raises(BadRequest):
             decode(f'{{"name": "x", "count": {number}}}'.encode(), Thing)
+
+
+class TestDigits:
+    @pytest.mark.parametrize("text", ["0", "-0", "1.5", "9999999999.99", "-9999999999.99", "0.01", "10"])
+    def test_are_kept_as_they_were_written(self, text: str) -> None:
+        assert Digits(12, 2)(text) == text
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *("", "NaN", "-Infinity", "1e3", "1.", ".5", "+1", "01", "1,5", "1\n", " 1", "1_0", "\u0661"),
+            *("10000000000", "0.001", "9" * 5000),
+        ],
+    )
+    def test_refuse_what_the_column_would_not_hold_as_it_is(self, text: str) -> None:
+        with pytest.raises(Broken, match="up to 10 digits before its point, 2 behind"):
+            Digits(12, 2)(text)
 
 
 class TestInstants:

@@ -1,18 +1,19 @@
 """The promises of an owned resource. The test class of each operation opens with 401, 403 and another user's row."""
 
 import asyncio
+import json
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from litestar import Litestar
-from sqlalchemy import CheckConstraint, delete
+from sqlalchemy import CheckConstraint
 from sqlalchemy.exc import DBAPIError
 from uuid_utils.compat import uuid7
 
 from app.lib.database_errors import constraint_name, sqlstate
-from tests.factories import new_user_id, rows_of, users
+from tests.factories import new_user_id, rows_of
 from tests.owned.resource import SERVER_OWNED, Resource, send_raw
 from tests.owned.samples import Compare, Samples
 from tests.support import Client, assert_problem, mistakes
@@ -403,6 +404,23 @@ class Listing(Owned):
         assert mistakes(response).keys() == {"cursor"}
 
 
+class Account(Owned):
+    """What a user takes along, and what they leave."""
+
+    async def test_the_export_has_all_of_it(self, alice: Client, bob: Client) -> None:
+        items = [await self.resource.create(client) for client in (alice, alice, bob)]
+        lines = map(json.loads, (await alice.get(alice.path("export"))).text.splitlines())
+        found = [line for line in lines if line["type"] == self.resource.name]
+        assert found == [{"type": self.resource.name} | item for item in items[:2]]
+
+    async def test_erasing_the_account_leaves_nothing_of_it(self, app: Litestar, alice: Client, bob: Client) -> None:
+        for client in (alice, bob):
+            await self.resource.create(client)
+        left = await self.resource.rows(app, bob)
+        assert (await alice.delete(alice.path("account"))).status_code == 204
+        assert (await self.resource.rows(app, alice), await self.resource.rows(app, bob)) == ({}, left)
+
+
 class SecondWall(Owned):
     """The table refuses what the schemas refuse."""
 
@@ -443,14 +461,6 @@ class SecondWall(Owned):
         tested = {name for name, samples in self.resource.fields.items() if samples.beyond}
         own = {check.removeprefix(f"ck_{self.resource.name}_").rpartition("_")[0] for check in checks}
         assert own - {"version"} <= tested
-
-    async def test_goes_with_its_owner(self, app: Litestar) -> None:
-        gone, left = (self.resource.row(new_user_id()) for _ in range(2))
-        await self.resource.insert(app, gone, left)
-        async with app.state.database.begin(unscoped="tests") as connection:
-            await connection.execute(delete(users).where(users.c.id == gone["user_id"]))
-        assert await rows_of(app, self.resource.table, gone["user_id"]) == {}
-        assert [*await rows_of(app, self.resource.table, left["user_id"])] == [left["id"]]
 
 
 def holds_for(samples: Samples, holds: Compare, value: Any, given: Any) -> bool:

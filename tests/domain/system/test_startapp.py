@@ -58,7 +58,7 @@ def snapshot(project: Path) -> dict[str, str | None]:
 NAMES = {
     **dict.fromkeys(("", "Orders", "orders-x", "1orders", "_orders", "orders_", "or__ders", "órders"), "is no name"),
     **dict.fromkeys(("or ders", "orders/x", "../orders", "/tmp/orders", "orders.items", "orders\n"), "is no name"),
-    **dict.fromkeys(("pass", "class"), "word of Python"),
+    **dict.fromkeys(("pass", "class", "nones"), "word of Python"),
     **dict.fromkeys(("app", "tests", "headers", "cookies", "criteria"), "would shadow"),
     **dict.fromkeys(("order", "sheep", "status", "glass", "s"), "--singular"),
     **dict.fromkeys(("todos", "users", "idempotency_keys"), "table"),
@@ -69,10 +69,13 @@ NAMES = {
 WRONG_FIELDS = {
     **dict.fromkeys(("total", "total:", "total:money", "total:decimal??", "total:decimal(1", "a:b:c"), "is no field"),
     **dict.fromkeys((":text", "Total:text", "a-b:text", "1a:text", "a__b:text", "a b:text", "é:text"), "is no name"),
-    **dict.fromkeys(("class:text", "from:text"), "word of Python"),
+    **dict.fromkeys(("class:text", "from:text", "true:text"), "word of Python"),
     **{f"{name}:text": "another meaning" for name in ("id", "user_id", "version", "created_at", "updated_at")},
     **{f"{name}:text": "another meaning" for name in ("limit", "offset", "sort", "cursor", "metadata", "model_name")},
-    **{f"{name}:text": "another meaning" for name in ("sent", "mistakes", "items", "values", "json", "copy")},
+    **{
+        f"{name}:text": "another meaning"
+        for name in ("sent", "mistakes", "items", "values", "json", "copy", "key", "owner")
+    },
     **dict.fromkeys(("date:date?", "column:text", "datetime:datetime"), "would mean two things"),
     **dict.fromkeys(
         ("a:enum", "a:enum()", "a:enum(x)", "a:enum(x,x)", "a:enum(X,y)", "a:enum(x,)"), "different values"
@@ -243,6 +246,12 @@ class TestWritten:
     def test_knows_the_singular(self, project: Path, plural: str, singular: str) -> None:
         assert startapp(plural)[0] == 0
         assert f"class {singular}(Owned" in (project / f"app/domain/{plural}/models.py").read_text()
+
+    def test_a_field_may_be_called_as_what_the_code_imports(self, project: Path) -> None:
+        assert startapp("notes", "body:text", "meta:string", "index:string", "warning:text?", "type:enum(a,b)")[0] == 0
+        schemas = (project / "app/domain/notes/schemas.py").read_text()
+        assert "BodyValue = Annotated[str" in schemas
+        assert "    body: BodyValue\n" in schemas
 
     def test_two_in_a_row_join_both(self, project: Path) -> None:
         assert startapp("orders")[0] == startapp("boxes", *EVERY_TYPE)[0] == 0

@@ -246,8 +246,7 @@ class TestErase:
             await fill(app, client)
             await client.post(client.todos(), json={"title": "Once"}, headers={"Idempotency-Key": "k"})
         before = await rows_in_every_table(app, bob.user_id)
-        assert set(before) >= {f"app.{name}" for name in ("users", "preferences", "lists", "todos", "idempotency_keys")}
-        assert all(before.values())
+        assert all(before[f"app.{name}"] for name in ("users", "preferences", "lists", "todos", "idempotency_keys"))
         response = await alice.delete(alice.path("account"))
         assert (response.status_code, response.content) == (204, b"")
         assert not any((await rows_in_every_table(app, alice.user_id)).values())

@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -23,13 +24,15 @@ _CHECK = ["check", "--fix", "--quiet", "--select=F401,I", f"--config={_OWN}"]
 def render(kind: str, folder: Path, plural: Name, singular: Name, fields: list[Field]) -> None:
     """Write the templates of a kind as the files of a new folder."""
     folder.mkdir(parents=True)
+    declared = [line.partition(" = ")[0] for field in fields for line in field.declared]
+    written = " ".join(text for field in fields for text in (*field.check, field.sort or ""))
     context: dict[str, Any] = {
         "plural": plural,
         "singular": singular,
         "variable": f"_{singular.snake}",
         "fields": fields,
         "filters": [each for field in fields for each in field.filters],
-        "declared": [line.partition(" = ")[0] for field in fields for line in field.declared],
+        "shared": [name for name in declared if re.search(rf"\b{name}\b", written)],
     }
     for path in (TEMPLATES / kind).glob("*.mako"):
         template = Template(filename=str(path), strict_undefined=True)  # noqa: S702 - Python, not HTML
@@ -69,7 +72,7 @@ def tidy(folder: Path) -> None:
             raise OperatorError(f"ruff does not take it: {(done.stderr or done.stdout).strip()}")
 
 
-def refuse_clashes(folder: Path, fields: list[Field]) -> None:
+def refuse_clashes(folder: Path) -> None:
     """Refuse names that mean two things in a file; only what is written shows which names it needs.
 
     Raises `OperatorError`.
@@ -77,11 +80,15 @@ def refuse_clashes(folder: Path, fields: list[Field]) -> None:
     for path in folder.rglob("*.py"):
         tree = ast.parse(path.read_text())
         bound = [name for node in tree.body for name in _bound(node)]
-        classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
         used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+        fields = {name for node in ast.walk(tree) if isinstance(node, ast.AnnAssign) for name in _targets(node.target)}
         twice = {name for name in bound if bound.count(name) > 1}
-        if clashes := twice | (classes & set(dir(builtins))) | ({field.name for field in fields} & used):
+        if clashes := twice | ({*bound} & {*dir(builtins)}) | (fields & used):
             raise OperatorError(f"{min(clashes)!r} would mean two things in {path.name}: choose another name.")
+
+
+def _targets(*targets: ast.expr) -> list[str]:
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def _bound(node: ast.stmt) -> list[str]:
@@ -92,5 +99,5 @@ def _bound(node: ast.stmt) -> list[str]:
         case ast.ClassDef(name=name):
             return [name]
         case ast.Assign(targets=targets):
-            return [target.id for target in targets if isinstance(target, ast.Name)]
+            return _targets(*targets)
     return []

@@ -1,5 +1,6 @@
 """The fields of a new domain: `total:decimal` from the command line, as each of the files has it."""
 
+import builtins
 import re
 from collections.abc import Sequence
 
@@ -15,6 +16,10 @@ from app.lib.query import PageQuery
 
 DEFAULT = "name:string"
 MAX_FIELDS = 50
+# What schemas need for themselves: a field called so has a type with another name.
+_TAKEN = {*dir(builtins), "Annotated", "Body", "Decimal", "Digits", "Instant", "Literal", "Meta", "Moment", "Number"}
+_TAKEN |= {"Struct", "Trimmed"}
+_PARAMETERS = ("key", "owner", "versions")  # of our own statements: SQLAlchemy wants columns called otherwise
 _SPEC = re.compile(r"(?P<name>[^:]*):(?P<kind>[a-z]+)(\((?P<bounds>[^()]*)\))?(?P<nullable>\?)?")
 
 
@@ -68,7 +73,8 @@ def _field(spec: str, variable: str) -> Field:
         bounds = kind.bounds(parts["bounds"] or kind.default)
     except OperatorError as error:
         raise OperatorError(f"{spec!r}: {error}.") from None
-    words = {"name": name.snake, "Name": name.camel, "NAME": name.snake.upper(), **bounds}
+    own = f"{name.camel}Value" if name.camel in _TAKEN else name.camel
+    words = {"name": name.snake, "Name": own, "NAME": name.snake.upper(), **bounds}
     words |= {"time": re.sub("_(at|on)$", "", name.snake), "column": f"{variable}.{name.snake}"}
 
     def write(text: str) -> str:
@@ -91,6 +97,6 @@ def _field(spec: str, variable: str) -> Field:
 
 def _name(text: str) -> Name:
     taken = any(hasattr(kind, text) for kind in (Owned, Body, PageQuery, ColumnCollection))
-    if taken or text in Owned.model_fields or text.startswith("model_"):
+    if taken or text in (*Owned.model_fields, *_PARAMETERS) or text.startswith("model_"):
         raise OperatorError(f"A field cannot be called {text!r}: the application has another meaning for it.")
     return Name(checked(text, MAX_FIELD))

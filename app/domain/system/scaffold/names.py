@@ -43,7 +43,7 @@ def checked(text: str, longest: int) -> str:
         raise OperatorError(f"{text!r} is no name: use a to z, 0 to 9 and single underscores, a letter first.")
     if len(text) > longest:
         raise OperatorError(f"{text!r} is too long: {longest} characters at most.")
-    if keyword.iskeyword(text):
+    if keyword.iskeyword(text) or keyword.iskeyword(text.capitalize()):
         raise OperatorError(f"{text!r} is a word of Python itself.")
     return text
 

@@ -33,7 +33,7 @@ def write_domain(project: Path, plural: Name, singular: Name, fields: list[Field
             raise OperatorError(f"{JOIN} has no imports, or no tuple called CONTROLLERS: it cannot be joined there.")
         (draft / JOIN).write_text(text)
         tidy(draft)
-        refuse_clashes(draft, fields)
+        refuse_clashes(draft)
         _place(draft, project, [*places.values()])
     return [*places.values()]
 

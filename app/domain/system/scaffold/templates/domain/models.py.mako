@@ -9,7 +9,7 @@ from sqlalchemy import Boolean, CheckConstraint, Date, DateTime, Index, Integer,
 from sqlmodel import Field
 
 from app.db.base import Owned
-% for name in declared:
+% for name in shared:
 from app.domain.${plural.snake}.schemas import ${name}
 % endfor
 

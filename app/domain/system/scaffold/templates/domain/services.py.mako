@@ -7,7 +7,7 @@ from sqlalchemy import bindparam
 from app.db.base import table_of
 from app.domain.${plural.snake}.models import ${singular.camel}
 from app.domain.${plural.snake}.schemas import ${singular.camel}Read
-% for name in declared:
+% for name in shared:
 from app.domain.${plural.snake}.schemas import ${name}
 % endfor
 from app.lib.service import UserScopedService

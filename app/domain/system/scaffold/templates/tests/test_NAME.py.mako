@@ -53,5 +53,9 @@ class TestDelete${singular.camel}(walls.Delete):
     resource: ClassVar = ${plural.snake.upper()}
 
 
+class Test${plural.camel}OfAnAccount(walls.Account):
+    resource: ClassVar = ${plural.snake.upper()}
+
+
 class Test${plural.camel}Table(walls.SecondWall):
     resource: ClassVar = ${plural.snake.upper()}

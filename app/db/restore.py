@@ -4,8 +4,9 @@ import re
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import Any, Never, Union
+from typing import Any, NamedTuple, Never, Union
 
 import msgspec
 from sqlalchemy import Column, ForeignKeyConstraint, select
@@ -19,6 +20,13 @@ from app.lib.errors import OperatorError
 
 _OF_THE_ROWS = ("22", "23")  # the classes of SQLSTATE that tell of values, and of constraints
 _AT = re.compile(r"COPY \w+, line (\d+)")
+
+
+class _Fault(NamedTuple):
+    """What the database has against a row: the rule, if it is one of ours, and which one, if it says so."""
+
+    rule: str | None
+    row: int | None
 
 
 class Archive:
@@ -60,31 +68,47 @@ class Archive:
 
     async def _copy(self, connection: AsyncConnection, kind: Kind) -> int:
         """Copy the rows of one kind: references among them are checked at the end of the one statement."""
-        numbers = array("Q")
-        values = [(column.name, _to_driver(connection, column)) for column in kind.columns]
-
-        def rows() -> Iterator[Sequence[Any]]:
-            for number, record in self._of(kind):
-                numbers.append(number)
-                yield [convert(getattr(record, name)) for name, convert in values]
-
-        try:
-            await copy_rows(connection, kind.table, [name for name, _ in values], rows())
-        except Exception as error:
-            if isinstance(error, OverflowError) or (sqlstate(error) or "").startswith(_OF_THE_ROWS):
-                self._explain(error, kind, numbers)
-            raise
+        numbers = array("Q", (number for number, _ in self._of(kind)))
+        async with connection.begin_nested() as savepoint:
+            fault = await self._fault(connection, kind, len(numbers))
+            if fault is not None:
+                await savepoint.rollback()
+        if fault is not None:
+            await self._explain(connection, kind, fault, numbers)
         return len(numbers)
 
-    def _explain(self, error: Any, kind: Kind, numbers: Sequence[int]) -> Never:
-        """Name the line that the database refused, or the driver, which gets no further than to that one."""
-        name = getattr(error, "constraint_name", None)
-        broken = next((item for item in kind.table.constraints if name and item.name == name), None)
+    async def _fault(self, connection: AsyncConnection, kind: Kind, count: int) -> _Fault | None:
+        """Copy the first rows of a kind; give what is wrong with one of them."""
+        values = [(column.name, _to_driver(connection, column)) for column in kind.columns]
+        records = (record for _, record in islice(self._of(kind), count))
+        rows = ([convert(getattr(record, name)) for name, convert in values] for record in records)
+        try:
+            await copy_rows(connection, kind.table, [name for name, _ in values], rows)
+        except Exception as error:
+            if isinstance(error, OverflowError) or (sqlstate(error) or "").startswith(_OF_THE_ROWS):
+                return _fault_of(error)
+            raise
+        return None
+
+    async def _explain(self, connection: AsyncConnection, kind: Kind, fault: _Fault, numbers: Sequence[int]) -> Never:
+        """Name the line that was refused."""
+        broken = next((item for item in kind.table.constraints if fault.rule and item.name == fault.rule), None)
         if isinstance(broken, ForeignKeyConstraint):
             self.refuse(self._dangling(kind, broken), f"{broken.column_keys[-1]} refers to what is not in the file")
-        at = _AT.search(getattr(error, "context", None) or "")
-        reason = f"breaks the rule {name}" if name else "has a value that the database cannot hold"
-        self.refuse(numbers[int(at[1]) - 1 if at else -1], reason)
+        row = fault.row or await self._search(connection, kind, fault, len(numbers))
+        reason = f"breaks the rule {fault.rule}" if fault.rule else "has a value that the database cannot hold"
+        self.refuse(numbers[row - 1], reason)
+
+    async def _search(self, connection: AsyncConnection, kind: Kind, fault: _Fault, count: int) -> int:
+        """Halve the rows until one is left: the driver does not tell it, nor does row-level security."""
+        good, bad = 0, count
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            savepoint = await connection.begin_nested()
+            again = await self._fault(connection, kind, middle)
+            await savepoint.rollback()
+            good, bad = (good, middle) if again is not None and again.rule == fault.rule else (middle, bad)
+        return bad
 
     def _dangling(self, kind: Kind, broken: ForeignKeyConstraint) -> int:
         referred = [element.column.name for element in broken.elements]
@@ -104,6 +128,12 @@ class Archive:
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                     self.refuse(number, str(error))
                 yield self._kinds[type(record)], number, record
+
+
+def _fault_of(error: Exception) -> _Fault:
+    cause = getattr(getattr(error, "orig", None), "__cause__", None) or error  # the driver's own, wrapped or not
+    at = _AT.search(getattr(cause, "context", None) or "")
+    return _Fault(getattr(cause, "constraint_name", None), int(at[1]) if at else None)
 
 
 def _fields(record: Any, names: Sequence[str]) -> tuple[Any, ...]:

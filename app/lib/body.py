@@ -43,7 +43,8 @@ class Trimmed:
         """The same rule for a text that is not trimmed yet."""
         space = r"\s\u001c-\u001f\u0085"  # all that str.strip() takes for white space
         visible = rf"[^{space}\u0000]"
-        trimmed = rf"{visible}([^\u0000]{{0,{self.max_length - 2}}}{visible})?" if self.max_length > 1 else visible
+        rest = rf"([^\u0000]{{{max(self.min_length - 2, 0)},{self.max_length - 2}}}{visible})"
+        trimmed = visible if self.max_length == 1 else f"{visible}{rest}{'' if self.min_length > 1 else '?'}"
         return {
             "type": "string",
             "description": f"{self.min_length} to {self.max_length} characters after trimming",

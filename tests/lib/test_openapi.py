@@ -7,8 +7,11 @@ from typing import Any
 import httpx
 import jsonschema_rs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from litestar import Litestar
 
+from app.lib.body import Broken, Trimmed
 from app.lib.openapi.document import Document, document_of, rendered
 from app.lib.routes import operations
 from app.lib.settings import Settings
@@ -218,6 +221,16 @@ class TestSchemas:
         parameters = document["paths"]["/api/{user_id}/todos"]["get"]["parameters"]
         schema = next(item["schema"] for item in parameters if item.get("name") == "sort")
         assert jsonschema_rs.is_valid(schema, sort) == holds
+
+    @given(text=st.text(st.sampled_from(" \t\x1c\x1f\x85\xa0\u2028\u3000ab\x00\n\u200b"), max_size=8))
+    @pytest.mark.parametrize("limits", [(1, 5), (0, 3), (1, 1), (0, 1), (2, 4)])
+    def test_of_a_trimmed_text_agree_with_the_rule(self, limits: tuple[int, int], text: str) -> None:
+        rule = Trimmed(*limits)
+        try:
+            holds = "\x00" not in rule(text)
+        except Broken:
+            holds = False
+        assert jsonschema_rs.is_valid(rule.json_schema, text) == holds
 
     def test_of_what_excludes_each_other(self, document: Document) -> None:
         schema = document["components"]["schemas"]["TodoCreate"]

@@ -1,4 +1,4 @@
-"""`docs/contract.md` and `tests/contract` belong together: every test quotes what it tests."""
+"""`docs/contract.md` and `tests/contract` belong together: every clause has a test, and every test its clause."""
 
 import ast
 import importlib
@@ -18,6 +18,26 @@ SUITE = PROJECT / "tests" / "contract"
 CONTRACT = PROJECT / "docs" / "contract.md"
 NEEDED = {"httpx", "hypothesis", "pytest"}
 LEVELS = {"core", "full"}
+
+# What a client can neither see nor bring about, and which tests hold it instead.
+ELSEWHERE = {
+    "EdDSA, ES256, ES512, PS256, RS256 from the JWKS": "tests/test_better_auth.py",
+    "A symmetric secret is at least 32 bytes.": "tests/lib/test_settings.py",
+    "500 with no detail of the inside": "tests/lib/test_errors.py",
+    "503 with Retry-After while the database cannot be reached": "tests/test_resilience.py",
+    "and cost the same on the last page as on the first": "benchmarks/explain.py",
+    "a thin controller on the same service, on by a setting": "tests/domain/todos/test_tasks.py",
+    "All routes are under /api.": "tests/test_manage.py",
+    "ENVIRONMENT: development": "tests/lib/test_settings.py",
+    "production, test": "tests/lib/test_settings.py",
+    "DATABASE_URL: the embedded PostgreSQL": "tests/test_manage.py",
+    "required in production": "tests/lib/test_settings.py",
+    "BETTER_AUTH_SECRET and/or BETTER_AUTH_JWKS_URL: made once in development": "tests/lib/test_settings.py",
+    "one is required in production": "tests/lib/test_settings.py",
+    "BETTER_AUTH_ISSUER, BETTER_AUTH_AUDIENCE, USER_ID_CLAIMS, ROLE_CLAIM:": "tests/test_env_example.py",
+    "CORS_ORIGINS, ALLOWED_HOSTS, TRUSTED_PROXIES, OPEN_PATHS: none": "tests/test_env_example.py",
+    "0 switches off": "tests/lib/test_rate_limit.py",
+}
 
 
 def plain(text: str) -> str:
@@ -41,6 +61,13 @@ def sections() -> dict[str, str]:
         elif title and not line.startswith(("|", "```", "#")):
             found[title] += plain(line) + " "
     return {title: " ".join(text.split()) for title, text in found.items()}
+
+
+def clauses() -> Iterator[tuple[str, range]]:
+    """Give each clause of the contract: its section, and from where to where in it."""
+    for title, text in sections().items():
+        for match in re.finditer(r"\S.*?(?:(?<=\S[.;])(?= )|$)", text):
+            yield title, range(*match.span())
 
 
 def modules() -> Iterator[ModuleType]:
@@ -89,6 +116,26 @@ def test_every_test_quotes_the_contract() -> None:
 def test_every_quote_stands_there() -> None:
     wrong = [str(quote) for quote in quotes() if plain(quote[2]) not in sections().get(quote[1], "")]
     assert not wrong, "\n".join(wrong)
+
+
+def test_every_clause_has_a_test() -> None:
+    held: dict[str, set[int]] = {title: set() for title in sections()}
+    for _, title, quote in quotes():
+        for match in re.finditer(re.escape(plain(quote)), sections()[title]):
+            held[title].update(range(*match.span()))
+    silent = [
+        (title, sections()[title][where.start : where.stop])
+        for title, where in clauses()
+        if held[title].isdisjoint(where)
+    ]
+    missing = [f"{title}: {text}" for title, text in silent if not text.startswith(tuple(ELSEWHERE))]
+    assert not missing, "\n".join(missing)
+
+
+def test_what_is_held_elsewhere_is() -> None:
+    text = " ".join(sections().values())
+    assert [clause for clause in ELSEWHERE if clause not in text] == []
+    assert [file for file in ELSEWHERE.values() if not (PROJECT / file).is_file()] == []
 
 
 def test_every_test_has_a_level() -> None:

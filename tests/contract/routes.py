@@ -39,6 +39,21 @@ TASKS = (
     Route("DELETE", "/tasks/{id}"),
     Route("PATCH", "/tasks/{id}/complete"),
 )
+TODOS = (
+    Route("POST", "/todos/{id}/restore"),
+    Route("POST", "/todos/{id}/move", {"before": str(uuid4())}),
+    Route("POST", "/todos/batch", {"operations": [{"op": "create", "data": TITLE}]}),
+)
+LISTS = (
+    Route("GET", "/lists"),
+    Route("POST", "/lists", {"name": "Another list"}),
+    Route("GET", "/lists/{id}"),
+    Route("PUT", "/lists/{id}", {"name": "Another name"}),
+    Route("PATCH", "/lists/{id}", {"name": "Another name"}),
+    Route("DELETE", "/lists/{id}"),
+    Route("POST", "/lists/{id}/move", {"before": str(uuid4())}),
+    Route("GET", "/tags"),
+)
 OWN = (
     Route("GET", "/profile"),
     Route("PUT", "/profile", {"name": "Another name"}),
@@ -47,8 +62,15 @@ OWN = (
     Route("PUT", "/preferences", {"theme": "dark"}),
     Route("PATCH", "/preferences", {"theme": "dark"}),
 )
-FULL = TASKS + OWN
-ON_A_TODO = tuple(route for route in CORE + TASKS if "{id}" in route.path)
+ACCOUNT = (Route("GET", "/export"), Route("DELETE", "/account"))
+ADMIN = (
+    Route("GET", "/admin/users"),
+    Route("POST", "/admin/users/{id}/deactivate"),
+    Route("POST", "/admin/users/{id}/reactivate"),
+    Route("GET", "/admin/counts"),
+)
+FULL = TASKS + TODOS + LISTS + OWN + ACCOUNT
+ON_A_ROW = tuple(route for route in CORE + FULL if "{id}" in route.path)
 
 
 def parameters(*routes: Route) -> list[Any]:

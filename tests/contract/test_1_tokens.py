@@ -38,6 +38,8 @@ def refused(response: httpx.Response) -> None:
 
 
 @says("RFC 6750: no error code when no credentials were sent")
+@says("Two details only: Missing authentication token, and Invalid or expired token for every other cause")
+@pytest.mark.contract("2. Errors", "401; 403; 404; 405")
 def test_no_token(ask: Asking) -> None:
     response = ask()
     problem(response, 401, MISSING)

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from .api import Api, User, at_once, body, problem
-from .routes import CORE, FULL
+from .routes import ADMIN, CORE, FULL
 
 pytestmark = pytest.mark.full
 says = partial(pytest.mark.contract, "5. The rest")
@@ -54,6 +54,9 @@ def test_options(alice: User) -> None:
             assert set(answer.headers["allow"].split(", ")) - {"OPTIONS"} == methods
 
 
+@pytest.mark.contract(
+    "1. Who is asking", "a deployment may open named operational paths by a setting that is empty unless set"
+)
 @says("Two have no user in their path, and no user data in their answers: GET /api/health (200, or 503, with the state")
 def test_health(api: Api, alice: User) -> None:
     response = alice.get("/api/health")
@@ -79,7 +82,7 @@ def test_the_document_lists_every_route(document: dict[str, Any]) -> None:
         for path, operations in document["paths"].items()
         for method in operations
     }
-    wanted = {(route.method, f"/api/{{}}{route.path.replace('{id}', '{}')}") for route in CORE + FULL}
+    wanted = {(route.method, f"/api/{{}}{route.path.replace('{id}', '{}')}") for route in CORE + FULL + ADMIN}
     assert wanted - listed == set()
 
 

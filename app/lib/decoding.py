@@ -82,8 +82,8 @@ def _parse_the_rest(body: bytes) -> Any:
 
 def _refuse_depth(raw: Any) -> None:
     level = [raw]
-    for _ in range(MAX_DEPTH + 1):
-        level = list(chain.from_iterable(map(_children, level)))
+    for _ in range(MAX_DEPTH):
+        level = [value for value in chain.from_iterable(map(_children, level)) if isinstance(value, dict | list)]
         if not level:
             return
     raise TooDeep

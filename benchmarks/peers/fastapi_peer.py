@@ -49,6 +49,7 @@ SCHEMA = "peer"
 LEEWAY_SECONDS = 10
 KNOWN_FOR_SECONDS = 5.0
 MAX_OFFSET = 2**31 - 1
+MAX_DEPTH = 32
 
 
 # --- settings ---------------------------------------------------------------------------------------------
@@ -409,12 +410,22 @@ async def json_body(request: Request) -> None:
         body = (await request.body()).decode()
         if not body or "NaN" in body or "Infinity" in body:  # Python's parser takes both, RFC 8259 neither
             json.loads(body, parse_constant=refuse_constant)
-    except ValueError:
+        if body.count("[") + body.count("{") > MAX_DEPTH:
+            refuse_depth(json.loads(body))
+    except (ValueError, RecursionError):
         raise HTTPException(400, "The body is not valid JSON") from None
 
 
 def refuse_constant(name: str) -> Never:
     raise ValueError(name)
+
+
+def refuse_depth(value: object, levels: int = MAX_DEPTH) -> None:
+    if isinstance(value, dict | list):
+        if levels == 0:
+            raise ValueError("nested too deeply")
+        for item in value.values() if isinstance(value, dict) else value:
+            refuse_depth(item, levels - 1)
 
 
 # --- the application --------------------------------------------------------------------------------------

@@ -45,6 +45,15 @@ def test_what_is_no_json(alice: User, content: bytes) -> None:
     assert alice.page()["items"] == [todo]
 
 
+@says("400 the body is not JSON, or nested more than 32 levels deep")
+def test_deep_json(alice: User) -> None:
+    for levels, status in ((32, 422), (33, 400)):
+        text = '{"tags":' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
+        problem(alice.post("/todos", content=text, headers=JSON), status)
+    brackets = body(alice.post("/todos", json={"title": "x", "description": "[" * 50}), 201)
+    assert brackets["description"] == "[" * 50
+
+
 @says("400 the body is not JSON")
 @pytest.mark.parametrize("opening", [b"[", b'{"title":', b'[{"a":'])
 def test_bottomless_json(alice: User, opening: bytes) -> None:

@@ -252,8 +252,8 @@ class TestOperations:
         todo = alice.create()
         fields: list[dict[str, Any]] = [{"title": "a"}, {"description": "b"}, {"priority": "low"}, {"tags": ["c"]}]
         answers = at_once([partial(alice.patch, f"/todos/{todo['id']}", json=field) for field in fields * 2])
-        assert sorted(body(answer)["version"] for answer in answers) == [*range(2, 10)]
-        expected = {name: value for field in fields for name, value in field.items()}
+        assert {answer.status_code for answer in answers} == {200}
+        expected = {name: value for field in fields for name, value in field.items()} | {"version": 9}
         assert alice.read(todo["id"]).items() >= expected.items()
 
 

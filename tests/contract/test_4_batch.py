@@ -99,7 +99,7 @@ def test_all_or_nothing(alice: User, bob: User) -> None:
         (delete(uuid4()), 404),
         (update(todo["id"], title="x") | {"version": 9}, 412),
         (delete(todo["id"], version=9), 412),
-        (update(todo["id"], title=" "), 422),
+        (update(todo["id"], parent_id=todo["id"]), 422),
         (create(list_id=str(uuid4())), 422),
         (create(parent_id=his["id"]), 422),
     ):

@@ -194,7 +194,7 @@ class TestTrash:
         assert alice.page()["total"] == 0
         assert [title for title in trash(alice) if title != "early"] == []
 
-    @says("A todo whose parent is still in the trash comes back without a parent")
+    @says("A todo whose parent is still in the trash, or by now too deep to have it, comes back without a parent")
     def test_without_its_parent(self, alice: User) -> None:
         parent, child, grandchild = chain(alice, 3)
         alice.delete(f"/todos/{parent}")
@@ -202,6 +202,15 @@ class TestTrash:
         assert back["parent_id"] is None
         assert alice.read(grandchild)["parent_id"] == child
         assert trash(alice) == ["level 0"]
+
+    @says("A todo whose parent is still in the trash, or by now too deep to have it, comes back without a parent")
+    def test_too_deep_by_now(self, alice: User) -> None:
+        parent, child = chain(alice, 2)
+        levels = chain(alice, 4)
+        alice.delete(f"/todos/{child}")
+        body(alice.patch(f"/todos/{parent}", json={"parent_id": levels[-1]}))
+        assert body(alice.post(f"/todos/{child}/restore"))["parent_id"] is None
+        assert alice.read(parent)["parent_id"] == levels[-1]
 
     @says("If-Match on PUT, PATCH, DELETE and the POST actions; stale gives 412 and changes nothing")
     def test_conditions(self, alice: User) -> None:

@@ -42,8 +42,8 @@ def startapp(*arguments: str) -> tuple[int, str]:
     return call(make_settings(NOWHERE), "startapp", *arguments)
 
 
-def write_orders(project: Path) -> None:
-    writing.write_domain(project, *commands.domain_names("orders", None), commands.read_fields(FIELDS, "_order"))
+def write_trials(project: Path) -> None:
+    writing.write_domain(project, *commands.domain_names("trials", None), commands.read_fields(FIELDS, "_trial"))
 
 
 def snapshot(project: Path) -> dict[str, str | None]:
@@ -56,8 +56,8 @@ def snapshot(project: Path) -> dict[str, str | None]:
 
 
 NAMES = {
-    **dict.fromkeys(("", "Orders", "orders-x", "1orders", "_orders", "orders_", "or__ders", "órders"), "is no name"),
-    **dict.fromkeys(("or ders", "orders/x", "../orders", "/tmp/orders", "orders.items", "orders\n"), "is no name"),
+    **dict.fromkeys(("", "Trials", "trials-x", "1trials", "_trials", "trials_", "or__ders", "órders"), "is no name"),
+    **dict.fromkeys(("or ders", "trials/x", "../trials", "/tmp/trials", "trials.items", "trials\n"), "is no name"),
     **dict.fromkeys(("pass", "class", "nones"), "word of Python"),
     **dict.fromkeys(("app", "tests", "headers", "cookies", "criteria"), "would shadow"),
     **dict.fromkeys(("order", "sheep", "status", "glass", "s"), "--singular"),
@@ -107,7 +107,7 @@ class TestRefusals:
     @pytest.mark.parametrize(("field", "why"), WRONG_FIELDS.items())
     def test_a_field(self, project: Path, field: str, why: str) -> None:
         before = snapshot(project)
-        status, output = startapp("orders", "fine:text", field)
+        status, output = startapp("trials", "fine:text", field)
         assert_explained(status, output)
         assert why in output
         assert snapshot(project) == before
@@ -115,27 +115,27 @@ class TestRefusals:
     @pytest.mark.parametrize(("fields", "culprit"), TOGETHER.items())
     def test_fields_that_cannot_be_together(self, project: Path, fields: tuple[str, ...], culprit: str) -> None:
         before = snapshot(project)
-        status, output = startapp("orders", *fields)
+        status, output = startapp("trials", *fields)
         assert_explained(status, output)
         assert culprit in output
         assert snapshot(project) == before
 
     def test_too_many_fields(self, project: Path) -> None:
-        assert_explained(*startapp("orders", *(f"f{number}:text" for number in range(51))))
-        assert not (project / "app/domain/orders").exists()
+        assert_explained(*startapp("trials", *(f"f{number}:text" for number in range(51))))
+        assert not (project / "app/domain/trials").exists()
 
-    @pytest.mark.parametrize("singular", ["Order", "", "a/b", "class", "todo"])
+    @pytest.mark.parametrize("singular", ["Trial", "", "a/b", "class", "todo"])
     def test_a_singular(self, project: Path, singular: str) -> None:
         before = snapshot(project)
-        assert_explained(*startapp("orders", "--singular", singular))
+        assert_explained(*startapp("trials", "--singular", singular))
         assert snapshot(project) == before
 
-    @pytest.mark.parametrize("folder", ["app/domain/orders", "tests/domain/orders"])
+    @pytest.mark.parametrize("folder", ["app/domain/trials", "tests/domain/trials"])
     def test_what_is_there_already(self, project: Path, folder: str) -> None:
         (project / folder).mkdir()
         (project / folder / "mine.py").write_text("kept")
         before = snapshot(project)
-        status, output = startapp("orders")
+        status, output = startapp("trials")
         assert_explained(status, output)
         assert f"{folder} exists already" in output
         assert snapshot(project) == before
@@ -144,14 +144,14 @@ class TestRefusals:
     def test_domains_that_it_cannot_join(self, project: Path, text: str) -> None:
         (project / writing.JOIN).write_text(text)
         before = snapshot(project)
-        status, output = startapp("orders")
+        status, output = startapp("trials")
         assert_explained(status, output)
         assert "CONTROLLERS" in output
         assert snapshot(project) == before
 
 
 class TestFailures:
-    @pytest.mark.parametrize("step", ["app/domain/orders", "tests/domain/orders", "app/domain/__init__.py"])
+    @pytest.mark.parametrize("step", ["app/domain/trials", "tests/domain/trials", "app/domain/__init__.py"])
     def test_leave_nothing_behind(self, project: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
         before = snapshot(project)
         failed: list[Path] = []
@@ -166,7 +166,7 @@ class TestFailures:
         monkeypatch.setattr(Path, "rename", fails_once)
         monkeypatch.setattr(Path, "replace", fails_once)
         with pytest.raises(PermissionError):
-            write_orders(project)
+            write_trials(project)
         assert failed
         assert snapshot(project) == before
 
@@ -175,7 +175,7 @@ class TestFailures:
         (project / writing.DESCRIPTION).write_text("{}")
         (project / "manage.py").write_text("raise SystemExit('Error: a broken domain')")
         before = snapshot(project)
-        status, output = startapp("orders")
+        status, output = startapp("trials")
         assert_explained(status, output)
         assert "a broken domain" in output
         assert snapshot(project) == before
@@ -188,44 +188,44 @@ class TestFailures:
 
         monkeypatch.setattr(writing, "refuse_clashes", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            write_orders(project)
+            write_trials(project)
         assert snapshot(project) == before
 
     def test_without_ruff_it_says_what_to_do(self, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         before = snapshot(project)
         monkeypatch.setattr(drafts, "find_spec", lambda _: None)
-        status, output = startapp("orders")
+        status, output = startapp("trials")
         assert_explained(status, output)
         assert "uv sync" in output
         assert snapshot(project) == before
 
     def test_what_ruff_does_not_take_is_said(self, project: Path) -> None:
         (project / "pyproject.toml").write_text("[tool.ruff]\nnonsense = 1\n")
-        status, output = startapp("orders")
+        status, output = startapp("trials")
         assert status == 1
         assert "ruff does not take it" in output
-        assert not (project / "app/domain/orders").exists()
+        assert not (project / "app/domain/trials").exists()
 
 
 class TestWritten:
     def test_says_what_comes_next(self, project: Path) -> None:
-        status, output = startapp("orders", *FIELDS)
+        status, output = startapp("trials", *FIELDS)
         assert status == 0
         assert "makemigrations" in output
         assert "migrate" in output
-        new = {line.split("/")[2] for line in snapshot(project) if "orders" in line}
-        assert new == {"orders"}
+        new = {line.split("/")[2] for line in snapshot(project) if "trials" in line}
+        assert new == {"trials"}
 
     def test_changes_an_import_and_a_name_of_what_was_there(self, project: Path) -> None:
         before = joined(project)
-        assert startapp("orders", *FIELDS)[0] == 0
+        assert startapp("trials", *FIELDS)[0] == 0
         imports, controllers, rest = joined(project)
-        assert sorted([*before[0], "from app.domain.orders.controllers import OrderController"]) == sorted(imports)
-        assert (controllers, rest) == ([*before[1], "OrderController"], before[2])
+        assert sorted([*before[0], "from app.domain.trials.controllers import TrialController"]) == sorted(imports)
+        assert (controllers, rest) == ([*before[1], "TrialController"], before[2])
 
     def test_is_a_plain_domain_like_todos(self, project: Path) -> None:
-        assert startapp("orders", *FIELDS)[0] == 0
-        folder = project / "app/domain/orders"
+        assert startapp("trials", *FIELDS)[0] == 0
+        folder = project / "app/domain/trials"
         assert {path.name for path in folder.iterdir()} == {
             *("__init__.py", "controllers.py", "models.py", "schemas.py", "services.py")
         }
@@ -241,7 +241,7 @@ class TestWritten:
 
     @pytest.mark.parametrize(
         ("plural", "singular"),
-        [("categories", "Category"), ("boxes", "Box"), ("addresses", "Address"), ("purchase_items", "PurchaseItem")],
+        [("categories", "Category"), ("crates", "Crate"), ("addresses", "Address"), ("purchase_items", "PurchaseItem")],
     )
     def test_knows_the_singular(self, project: Path, plural: str, singular: str) -> None:
         assert startapp(plural)[0] == 0
@@ -254,8 +254,8 @@ class TestWritten:
         assert "    body: BodyValue\n" in schemas
 
     def test_two_in_a_row_join_both(self, project: Path) -> None:
-        assert startapp("orders")[0] == startapp("boxes", *EVERY_TYPE)[0] == 0
-        assert joined(project)[1][-2:] == ["OrderController", "BoxController"]
+        assert startapp("trials")[0] == startapp("crates", *EVERY_TYPE)[0] == 0
+        assert joined(project)[1][-2:] == ["TrialController", "CrateController"]
 
 
 def joined(project: Path) -> tuple[list[str], list[str], list[str]]:
@@ -307,10 +307,10 @@ class Copy:
 def walked(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     """Walk the README's tutorial in a copy, and write a second domain that has every type, each nullable too."""
     copy = Copy(tmp_path_factory.mktemp("startapp") / "project")
-    copy.run("manage.py", "startapp", "orders", *FIELDS)
+    copy.run("manage.py", "startapp", "trials", *FIELDS)
     every = [*EVERY_TYPE, *(f"maybe_{field}?" for field in EVERY_TYPE)]
-    copy.run("manage.py", "startapp", "boxes", *every)
-    copy.run("manage.py", "makemigrations", "-m", "create orders and boxes")
+    copy.run("manage.py", "startapp", "crates", *every)
+    copy.run("manage.py", "makemigrations", "-m", "create trials and crates")
     copy.run("manage.py", "migrate")
     return copy
 
@@ -322,14 +322,14 @@ class TestWalk:
 
     def test_its_routes_are_guarded(self, walked: Copy) -> None:
         rows = [line.split() for line in walked.run("manage.py", "routes").splitlines()]
-        orders = [row for row in rows if "/orders" in row[1]]
-        assert {row[2] for row in orders} == {
-            *("list_orders", "create_order", "get_order", "replace_order", "update_order", "delete_order")
+        trials = [row for row in rows if "/trials" in row[1]]
+        assert {row[2] for row in trials} == {
+            *("list_trials", "create_trial", "get_trial", "replace_trial", "update_trial", "delete_trial")
         }
-        assert {row[3] for row in orders} == {"requires_owner"}
+        assert {row[3] for row in trials} == {"requires_owner"}
 
     def test_its_tests_pass_and_those_of_all_migrations_and_routes(self, walked: Copy) -> None:
-        tests = ("tests/domain/orders", "tests/domain/boxes", "tests/db/test_migrations.py::TestEquality")
+        tests = ("tests/domain/trials", "tests/domain/crates", "tests/db/test_migrations.py::TestEquality")
         tests += ("tests/lib/test_openapi.py",)
         said = walked.run("-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", *tests)
         passed = re.search(r"(\d+) passed", said)
@@ -355,4 +355,4 @@ class TestWalk:
         ours, theirs = files(PROJECT), files(walked.folder)
         changed = {name for name, text in theirs.items() if ours.get(name) != text}
         assert {name for name in changed if name in ours} == {"app/domain/__init__.py"}
-        assert {name.split("/")[2] for name in changed - ours.keys()} == {"orders", "boxes", "migrations"}
+        assert {name.split("/")[2] for name in changed - ours.keys()} == {"trials", "crates", "migrations"}

@@ -14,6 +14,7 @@ from app.lib.cli import run_async, settings_of
 from app.lib.session import Session
 
 _DURATION = re.compile(r"([0-9]{1,6})([smhdw])")
+_LONGEST = timedelta(weeks=52_000)  # a thousand years; PostgreSQL counts back to 4713 before Christ
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -35,9 +36,11 @@ class Duration(click.ParamType[timedelta]):
         """Read it."""
         if isinstance(value, timedelta):
             return value
-        if not (found := _DURATION.fullmatch(value)):
+        found = _DURATION.fullmatch(value)
+        span = timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else None
+        if span is None or span > _LONGEST:
             self.fail(f"{value!r} is no time span: expected something like 30d, 12h or 2w.", param, ctx)
-        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+        return span
 
 
 def purge_command(purgers: Sequence[Purger]) -> click.Command:

@@ -8,16 +8,14 @@ from app.db.base import table_of
 from app.domain.todos.models import Todo
 from app.lib.session import Session
 
-_CHUNK = 1000  # removed in one transaction, so that nobody waits long
+CHUNK = 1000  # removed in one transaction, so that nobody waits long
 
 _todos = table_of(Todo)
 _key = tuple_(_todos.c.user_id, _todos.c.id)
 _old = _todos.c.deleted_at <= func.now() - bindparam("older_than", type_=Interval)
-_REMOVE = (
-    delete(_todos)
-    .where(_key.in_(select(_todos.c.user_id, _todos.c.id).where(_old).order_by(_todos.c.deleted_at).limit(_CHUNK)))
-    .returning(_todos.c.id)
-)
+_due = select(_todos.c.user_id, _todos.c.id).where(_old).order_by(_todos.c.deleted_at).limit(CHUNK)
+# What a user is restoring at this moment is left alone, and not waited for.
+_REMOVE = delete(_todos).where(_key.in_(_due.with_for_update(skip_locked=True))).returning(_todos.c.id)
 
 
 class TrashPurger:

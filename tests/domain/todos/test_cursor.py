@@ -8,10 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.domain.todos.verbs import discard, listed, new_list
 from tests.support import Client, mistakes
 
 DUE = (None, "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")
-KEYS = ("created_at", "updated_at", "due_at", "priority", "title", "completed")
+KEYS = ("created_at", "updated_at", "due_at", "priority", "title", "completed", "position")
 
 
 async def follow(client: Client, **query: Any) -> list[dict[str, Any]]:
@@ -51,6 +52,33 @@ class TestCursorPages:
         assert len(found) == 4
         assert all(todo["priority"] == "high" and not todo["completed"] for todo in found)
 
+    @pytest.mark.parametrize("sort", ["position:desc", "updated_at", "due_at,title:desc", "created_at:desc"])
+    async def test_in_the_trash(self, alice: Client, sort: str) -> None:
+        await fill(alice)
+        for todo in (await listed(alice))[:9]:
+            await discard(alice, todo)
+        whole = await listed(alice, deleted="true", sort=sort)
+        assert len(whole) == 9
+        assert await follow(alice, deleted="true", sort=sort, limit=2) == whole
+
+    async def test_in_a_list_below_a_parent_and_due(self, alice: Client) -> None:
+        home, parent = await new_list(alice), await alice.create()
+        for number in range(7):
+            fields = {"list_id": home["id"], "parent_id": parent["id"], "due_at": DUE[number % 2 + 1]}
+            await alice.create(title=f"word {number}", tags=["a"], **fields)
+        await fill(alice)
+        queries = [{"list_id": home["id"]}, {"parent_id": parent["id"]}, {"list_id": "none"}, {"due": "overdue"}]
+        queries += [{"q": "word", "tag": "a"}, {"parent_id": "none", "due": "none"}]
+        for query in queries:
+            assert await follow(alice, limit=2, **query) == await listed(alice, **query)
+
+    async def test_one_goes_on_under_another_filter(self, alice: Client) -> None:
+        """A cursor is a place in a sort; filters are those of the request that it comes with."""
+        await fill(alice)
+        cursor = (await alice.get(alice.todos(), params={"limit": 7})).json()["next_cursor"]
+        rest = [todo for todo in (await listed(alice))[7:] if todo["priority"] == "high"]
+        assert await listed(alice, cursor=cursor, priority="high") == rest
+
     async def test_the_last_page_has_no_next(self, alice: Client) -> None:
         for _ in range(4):
             await alice.create()
@@ -80,29 +108,66 @@ class TestCursorPages:
             assert "cursor" in mistakes(await alice.get(alice.todos(), params={"cursor": each}))
 
 
+QUERIES: list[dict[str, Any]] = [
+    *({"sort": sort} for sort in ("created_at:desc", "title,due_at:desc", "due_at", "completed:desc,priority")),
+    *({"sort": sort} for sort in ("position", "position:desc", "title,position")),
+    {"q": "wor"},
+    {"list_id": "home", "sort": "position"},
+    {"deleted": "true", "sort": "title,due_at"},
+]
+
+
 @given(
-    sort=st.sampled_from(["created_at:desc", "title,due_at:desc", "due_at", "completed:desc,priority"]),
-    changes=st.lists(st.sampled_from(["create", "delete", "step"]), min_size=5, max_size=25),
+    query=st.sampled_from(QUERIES),
+    changes=st.lists(
+        st.tuples(st.sampled_from(["create", "delete", "move", "step"]), st.integers(0, 20), st.integers(0, 20)),
+        min_size=5,
+        max_size=25,
+    ),
     limit=st.integers(1, 4),
 )
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_rows_that_stay_are_given_exactly_once(client_of: Any, sort: str, changes: list[str], limit: int) -> None:
-    """Insert and delete between the pages: what was there all the time comes once, nothing comes twice."""
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_rows_that_stay_are_given_exactly_once(
+    client_of: Any, query: dict[str, Any], changes: list[tuple[str, int, int]], limit: int
+) -> None:
+    """Insert, delete and move between the pages: what stayed where it was comes once."""
     client = client_of(f"model-{secrets.token_hex(8)}")
-    before = [await client.create(title=f"t{n % 2}", due_at=DUE[n % 3], completed=n % 2 == 0) for n in range(6)]
-    gone: set[str] = set()
+    home = await new_list(client)
+    in_trash = "deleted" in query
+    if "list_id" in query:
+        query = query | {"list_id": home["id"]}
+
+    async def create(number: int) -> str:
+        title = "word " * (number % 2 + 1)
+        made = await client.create(
+            title=title, due_at=DUE[number % 3], completed=number % 2 == 0, list_id=home["id"] if number % 3 else None
+        )
+        if in_trash:
+            await discard(client, made)
+        return made["id"]
+
+    there = [await create(number) for number in range(8)]
+    before = {todo["id"] for todo in await listed(client, **query)}
+    touched: set[str] = set()
     seen: list[str] = []
-    response = await client.get(client.todos(), params={"sort": sort, "limit": limit})
+    response = await client.get(client.todos(), params={"limit": limit} | query)
     seen += [todo["id"] for todo in response.json()["items"]]
-    for change in [*changes, *["step"] * 40]:
+    for change, first, second in [*changes, *[("step", 0, 0)] * 60]:
+        one, other = (there[number % len(there)] for number in (first, second)) if there else ("", "")
         if change == "create":
-            await client.create(title="t1", due_at=DUE[len(seen) % 3])
-        elif change == "delete" and len(gone) < len(before):
-            victim = before[len(gone)]["id"]
-            gone.add(victim)
-            await client.delete(client.todos(victim))
+            there.append(await create(first))
+        elif change == "delete" and there:
+            there.remove(one)
+            touched.add(one)
+            await client.delete(client.todos(one), params={"permanent": str(bool(in_trash or second % 2)).lower()})
+        elif change == "move" and one != other and not in_trash:
+            touched.add(one)
+            side = "before" if first % 2 else "after"
+            assert (await client.post(client.todos(one, "move"), json={side: other})).status_code == 200
         elif "link" in response.headers:
             response = await client.get(response.links["next"]["url"])
             seen += [todo["id"] for todo in response.json()["items"]]
-    assert len(seen) == len(set(seen))
-    assert {todo["id"] for todo in before} - gone <= set(seen)
+    assert "link" not in response.headers
+    untouched = [key for key in seen if key not in touched]
+    assert len(untouched) == len(set(untouched))
+    assert before - touched <= set(seen)

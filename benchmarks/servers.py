@@ -55,6 +55,7 @@ class Running:
     server: Server
     port: int
     process: psutil.Process
+    log: IO[bytes]
 
     def cpu_seconds(self) -> float:
         """User and system time of the server so far; PostgreSQL is none of its children."""
@@ -80,7 +81,7 @@ def running(server: Server, env: Mapping[str, str]) -> Iterator[Running]:
         )
         try:
             _wait_until_listening(server, process, port, log)
-            yield Running(server, port, psutil.Process(process.pid))
+            yield Running(server, port, psutil.Process(process.pid), log)
         finally:
             _stop(process)
 

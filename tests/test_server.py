@@ -70,6 +70,12 @@ def test_headers_that_never_end_are_ended(server: Server, filler: bytes) -> None
     assert exchange(server, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 401")
 
 
+def test_headers_that_come_at_once_are_measured_too(server: Server) -> None:
+    for size, status in ((60_000, b"401"), (90_000, b"400"), (200_000, b"400")):
+        answer = exchange(server, b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * size + b"\r\nConnection: close\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 " + status) or (size > 150_000 and answer == b"")
+
+
 def test_a_trailer_is_no_header(server: Server) -> None:
     token = token_for("trailer").encode()
     request = b"POST /api/trailer/todos HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"

@@ -14,6 +14,7 @@ from app.lib.reply import PROBLEM_HEADERS, header_pairs, security_headers
 from app.lib.settings import Settings
 
 MAX_HEADER_BYTES = 64 * 1024
+PIECE_BYTES = 16 * 1024
 MIN_BYTES_PER_SECOND = 1024  # of a body, and of an answer that is read: a bad mobile line has twice that
 
 
@@ -62,7 +63,15 @@ class BoundedHttp(HttpToolsProtocol):
         self._stop_watching_reading()
 
     def data_received(self, data: bytes) -> None:
-        """Parse, then see whose turn it is."""
+        """Parse, then see whose turn it is; what may be headers in small pieces, for their end is not known before."""
+        if len(data) > PIECE_BYTES and self._phase is not _Phase.BODY:
+            for start in range(0, len(data), PIECE_BYTES):
+                if not self.transport.is_closing():
+                    self._receive_piece(data[start : start + PIECE_BYTES])
+        else:
+            self._receive_piece(data)
+
+    def _receive_piece(self, data: bytes) -> None:
         super().data_received(data)
         if self.transport.is_closing():
             return

@@ -7,7 +7,7 @@ with real commits on the real pool, and it is the very promise under test.
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -21,6 +21,7 @@ from app.db.embedded import EmbeddedPostgres
 from app.db.migrate import migrate
 from app.lib.settings import PROJECT, Settings
 from app.main import create_app
+from tests.canaries import COOKIE, leaks
 from tests.support import SECRET, Client, admin_url, database_url, running, token_for
 
 for name in (*Settings.model_fields, "env_file"):
@@ -28,6 +29,16 @@ for name in (*Settings.model_fields, "env_file"):
 os.environ["ENV_FILE"] = ""  # a developer's .env is none of the tests' business
 os.environ["DATABASE_RLS"] = os.environ.get("TEST_DATABASE_RLS", "false")
 os.environ["RATE_LIMIT_PER_MINUTE"] = os.environ["AUTH_FAILURES_PER_MINUTE"] = "0"  # but where they are the subject
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test in which something was told that must never be."""
+    report = yield
+    found = {leak for title, text in report.sections if "stdout" not in title for leak in leaks(text)}
+    if found and report.outcome == "passed":
+        report.outcome, report.longrepr = "failed", f"It was told, and must not be: {sorted(found)}"
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +103,7 @@ async def client_of(app: Litestar) -> AsyncIterator[Callable[..., Client]]:
     clients: list[Client] = []
 
     def make(user_id: str, **options: Any) -> Client:
-        headers = {"Authorization": f"Bearer {token_for(user_id)}"} | options.pop("headers", {})
+        headers = {"Authorization": f"Bearer {token_for(user_id)}", "Cookie": COOKIE} | options.pop("headers", {})
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         clients.append(Client(user_id, transport=transport, headers=headers, **options))
         return clients[-1]

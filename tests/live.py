@@ -20,6 +20,7 @@ from litestar.cli.main import litestar_group
 from app.lib.cli import explained
 from app.lib.settings import PROJECT, Settings
 from app.main import create_app
+from tests.canaries import leaks
 from tests.support import admin_url
 
 MANAGE = PROJECT / "manage.py"
@@ -39,9 +40,11 @@ def environment(**settings: object) -> dict[str, str]:
 def manage(env: dict[str, str], *arguments: str, directory: Path = PROJECT) -> subprocess.CompletedProcess[str]:
     """Run a command of `manage.py` to its end."""
     command = [sys.executable, str(MANAGE), *arguments]
-    return subprocess.run(
+    done = subprocess.run(
         command, env=env, cwd=directory, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS
     )
+    assert not leaks(done.stderr), done.stderr
+    return done
 
 
 def call(settings: Settings, *arguments: str) -> tuple[int, str]:
@@ -85,7 +88,9 @@ class Server:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+        said = self.output
         self._log.unlink()
+        assert not leaks(said), said
 
     @property
     def output(self) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from app.domain.system.findings import Finding, Level
 from app.lib.settings import Settings
@@ -24,6 +25,13 @@ def _is_unencrypted(settings: Settings) -> bool:
     if target is None or "host" in target.url.query or _is_loopback(target.url.host or "localhost"):
         return False
     return target.arguments.get("ssl", "prefer") in (False, "allow", "prefer")
+
+
+def _has_unencrypted_store(settings: Settings) -> bool:
+    if settings.rate_limit_store_url is None:
+        return False
+    url = urlsplit(settings.rate_limit_store_url.get_secret_value())
+    return url.scheme in ("redis", "valkey") and not _is_loopback(url.hostname or "")
 
 
 def _is_loopback(host: str) -> bool:
@@ -65,6 +73,12 @@ CHECKS: tuple[Check, ...] = (
         "A rate limit is switched off: set RATE_LIMIT_PER_MINUTE and AUTH_FAILURES_PER_MINUTE.",
     ),
     ("S011", "warning", lambda s: s.log_level == "debug", "LOG_LEVEL is debug: it says more than operators need."),
+    (
+        "S012",
+        "warning",
+        _has_unencrypted_store,
+        "The way to the store of rate limits is not encrypted: let RATE_LIMIT_STORE_URL begin with rediss://.",
+    ),
 )
 
 

@@ -33,6 +33,7 @@ BAD: dict[str, list[dict[str, Any]]] = {
     "S009": [{"allowed_hosts": []}],
     "S010": [{"rate_limit_per_minute": 0}, {"auth_failures_per_minute": 0}],
     "S011": [{"log_level": "debug"}],
+    "S012": [{"rate_limit_store_url": f"{scheme}://u:p@store.example.com"} for scheme in ("redis", "valkey")],
 }
 
 
@@ -58,6 +59,11 @@ def test_bad_settings_are_found(number: str, changes: dict[str, Any]) -> None:
 )
 def test_the_machine_itself_needs_no_encryption(url: str) -> None:
     assert "S004" not in numbers(database_url=url)
+
+
+@pytest.mark.parametrize("url", ["redis://localhost", "valkey://127.0.0.1:6379", "rediss://u:p@store.example.com"])
+def test_a_store_on_the_machine_or_by_tls_is_good(url: str) -> None:
+    assert "S012" not in numbers(rate_limit_store_url=url)
 
 
 def test_an_error_ends_the_command_with_1(settings: Settings) -> None:

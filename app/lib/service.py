@@ -192,10 +192,14 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         return await self.session.read(statement, {"owner": self._owner} | values)
 
     async def _unchanged(self, item_id: UUID) -> ReadT:
-        item: Any = await self.get(item_id)
+        item = await self.get(item_id)
+        self.expect(item)
+        return item
+
+    def expect(self, item: Any) -> None:
+        """Raises `PreconditionFailed` for an item of another version than `If-Match` names."""
         if self._versions is not None and item.version not in self._versions:
             raise PreconditionFailed
-        return item  # type: ignore[no-any-return]
 
     async def _missed(self, item_id: UUID) -> Never:
         """Say why a conditional write found no row."""

@@ -58,8 +58,10 @@ class ListService(OrderedService[TodoList, ListRead]):
         """Remove a list, and leave its todos without one. Raises `NotFound`, `PreconditionFailed`."""
         async with self.session.atomic(self.violations):
             await self.lock()
-            if not await self._read(self.held, key=item_id):
+            held = await self._read(self.held, key=item_id)
+            if not held:
                 raise NotFound
+            self.expect(self.present(held[0]))
             await self.session.write(_FREE, self._key(item_id))
             await super().delete(item_id)
 

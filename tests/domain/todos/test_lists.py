@@ -233,6 +233,13 @@ class TestDeleteList(OneList):
         assert (freed["list_id"], freed["version"]) == (None, 2)
         assert await get(alice, other) == other
 
+    async def test_what_is_stale_touches_no_todo(self, alice: Client) -> None:
+        home = await new_list(alice)
+        todo = await alice.create(list_id=home["id"])
+        await alice.patch(alice.path("lists", home["id"]), json={"color": "#000000"})
+        assert_problem(await self.ask(alice, home, **{"If-Match": '"1"'}), 412)
+        assert await get(alice, todo) == todo
+
     async def test_they_come_last_in_their_order(self, alice: Client) -> None:
         home = await new_list(alice)
         for title in "abc":

@@ -144,7 +144,7 @@ class PreconditionFailed(ApiError):
     """`If-Match` names another version than the stored one."""
 
     status = HTTPStatus.PRECONDITION_FAILED
-    detail = "The resource has changed: its ETag does not match If-Match"
+    detail = "The resource has changed: this is not the version that was expected"
 
 
 class PayloadTooLarge(ApiError):

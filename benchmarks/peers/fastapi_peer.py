@@ -630,7 +630,7 @@ def names(todo: Todo, condition: str) -> bool:
 
 def refuse_stale(todo: Todo, if_match: str | None) -> None:
     if if_match is not None and not names(todo, if_match):
-        raise HTTPException(412, "The resource has changed: its ETag does not match If-Match")
+        raise HTTPException(412, "The resource has changed: this is not the version that was expected")
 
 
 def refuse_repeated(request: Request) -> None:

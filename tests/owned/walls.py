@@ -20,7 +20,7 @@ from tests.support import Client, assert_problem, mistakes
 
 MISSING_TOKEN = "Missing authentication token"
 FORBIDDEN = "Forbidden: not authorized to access this resource"
-STALE = "The resource has changed: its ETag does not match If-Match"
+STALE = "The resource has changed: this is not the version that was expected"
 NULL, OUT_OF_RANGE = "23502", "22"
 
 

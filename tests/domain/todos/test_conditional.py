@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 from tests.factories import todo_rows
 from tests.support import Client, assert_problem, mistakes
 
-STALE = "The resource has changed: its ETag does not match If-Match"
+STALE = "The resource has changed: this is not the version that was expected"
 WRITES = {
     "replace": ("PUT", ()),
     "update": ("PATCH", ()),

@@ -22,7 +22,7 @@ def position_at_end() -> ColumnElement[str]:
 
 def behind_the_end(position: ColumnElement[str]) -> ColumnElement[str]:
     """Give the position of one of several rows that come to the end together, in the order that they have."""
-    return func.concat(position_at_end(), position)
+    return func.concat(position_at_end(), func.left(position, _MAX_MADE))
 
 
 def settled(end: str) -> str:

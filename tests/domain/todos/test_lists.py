@@ -9,7 +9,7 @@ from litestar import Litestar
 from app.lib.ordering import MAX_POSITION
 from tests.domain.todos.verbs import discard, get, listed, new_list, restore, titles
 from tests.domain.todos.walls import Collection, OneList
-from tests.factories import todo_rows
+from tests.factories import insert_todos, todo_row, todo_rows
 from tests.support import Client, assert_problem, mistakes
 
 AN_ID = "0198c2f0-0000-7000-8000-000000000000"
@@ -250,6 +250,13 @@ class TestDeleteList(OneList):
         assert await titles(alice) == ["x", "y", "a", "b", "c"]
         await alice.create(title="z")
         assert await titles(alice) == ["x", "y", "a", "b", "c", "z"]
+
+    async def test_the_longest_positions_are_no_obstacle(self, app: Litestar, alice: Client) -> None:
+        home = await new_list(alice)
+        rows = [todo_row(alice.user_id, title=name, list_id=home["id"], position=name * MAX_POSITION) for name in "ba"]
+        await insert_todos(app, rows)
+        assert (await self.ask(alice, home)).status_code == 204
+        assert await titles(alice, list_id="none") == ["a", "b"]
 
     async def test_what_is_in_the_trash_comes_back_without_it(self, alice: Client) -> None:
         home = await new_list(alice)

@@ -14,7 +14,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
+from app.db.config import ordinary_url
 from app.db.embedded import EmbeddedPostgres
+from app.lib.settings import Settings
 
 ROOT = Path(__file__).absolute().parents[1]
 EMBEDDED = ROOT / ".data" / "benchmarks"
@@ -62,6 +64,11 @@ def environment(database_url: str, secret: str, pool_size: int) -> dict[str, str
         "RATE_LIMIT_PER_MINUTE": "0",  # the peers have none
         "LOG_LEVEL": "warning",
     }
+
+
+def as_ordinary_role(url: str) -> str:
+    """Give the URL of a role that may do the same, but is no superuser."""
+    return asyncio.run(ordinary_url(Settings(_env_file=None), url))
 
 
 def manage(*arguments: str, env: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ from typing import IO
 
 import psutil
 
-from benchmarks.database import ROOT, BenchmarkError
+from benchmarks.database import ROOT, BenchmarkError, as_ordinary_role
 
 HOST = "127.0.0.1"
 START_SECONDS = 30
@@ -28,6 +28,8 @@ class Server:
     schema: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    ordinary: bool = False
+    """Whether it connects as a role that row-level security binds; superusers pass it at no cost."""
 
 
 def uvicorn(application: str) -> tuple[str, ...]:
@@ -35,11 +37,13 @@ def uvicorn(application: str) -> tuple[str, ...]:
     return ("-m", "uvicorn", application, "--host", HOST, *options.split())
 
 
+APP = ("manage.py", "run", "--host", HOST, "--port", "{port}")
 PEER = uvicorn("benchmarks.peers.fastapi_peer:app")
 SERVERS = {
     server.name: server
     for server in (
-        Server("app", "this app", "app", ("manage.py", "run", "--host", HOST, "--port", "{port}")),
+        Server("app", "this app", "app", APP),
+        Server("app-rls", "this app with row-level security", "app", APP, {"DATABASE_RLS": "true"}, ordinary=True),
         Server("peer", "FastAPI + SQLModel", "peer", PEER),
         Server("peer-lean", "the same, no refresh after commit", "peer", PEER, {"PEER_REFRESH": "false"}),
         Server("floor", "bare ASGI + asyncpg", "app", uvicorn("benchmarks.peers.floor:app")),
@@ -73,7 +77,7 @@ def running(server: Server, env: Mapping[str, str]) -> Iterator[Running]:
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**env, **server.environment},
+            env={**env, **server.environment, **_role(server, env)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -84,6 +88,10 @@ def running(server: Server, env: Mapping[str, str]) -> Iterator[Running]:
             yield Running(server, port, psutil.Process(process.pid), log)
         finally:
             _stop(process)
+
+
+def _role(server: Server, env: Mapping[str, str]) -> Mapping[str, str]:
+    return {"DATABASE_URL": as_ordinary_role(env["DATABASE_URL"])} if server.ordinary else {}
 
 
 def _free_port() -> int:

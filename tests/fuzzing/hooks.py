@@ -37,11 +37,16 @@ _cursors: set[str] = set()
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    """Use each key once, for one that is drawn again would only replay an answer; and cursors that were given only."""
+    """Use each key and each list's name once, and cursors that were given only: what is drawn is often the same.
+
+    It also keeps sequences alike when they are run again, without which their search ends early.
+    """
     if not case.meta.generation.mode.is_positive:
         return
     if key := (case.headers or {}).get("Idempotency-Key"):
         case.headers["Idempotency-Key"] = f"{key[:200]}-{next(_numbers)}"
+    if case.method == "POST" and case.path.endswith("/lists") and isinstance(case.body, dict):
+        case.body["name"] = f"{case.body['name'].strip()[:80]} {next(_numbers)}"
     if case.query and case.query.get("cursor", "") not in _cursors:
         case.query.pop("cursor", None)
 

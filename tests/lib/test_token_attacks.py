@@ -20,7 +20,7 @@ from app.lib.keys import KeyRing, SharedSecrets
 from app.lib.settings import Settings
 from tests.lib.raw import ask
 from tests.lib.test_auth_wall import BAD_TOKENS, claims, encoded, signed
-from tests.lib.test_jwks import Server, key_set, published
+from tests.lib.test_jwks import PRIVATE, Server, key_set, published
 from tests.lib.test_jwks import signed as signed_by
 from tests.support import SECRET, Client, token_for
 
@@ -114,6 +114,25 @@ class TestHeader:
         token = jwt.encode(json.loads(claims()), key, "ES256", headers={"kid": "two", "jwk": jwk})
         with pytest.raises(InvalidToken):
             await verifier().verify(token.encode())
+
+
+class TestAlgorithm:
+    """The algorithm is the key's, though the token says another, and is well signed with it."""
+
+    @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
+    async def test_a_secret_serves_hs256_alone(self, algorithm: str) -> None:
+        payload = json.loads(claims())
+        long = TokenVerifier(SharedSecrets(SECRET.encode() * 2), Settings(_env_file=None))
+        assert (await long.verify(jwt.encode(payload, SECRET * 2, "HS256").encode())).id == "mallory"
+        with pytest.raises(InvalidToken):
+            await long.verify(jwt.encode(payload, SECRET * 2, algorithm).encode())
+
+    @pytest.mark.parametrize("algorithm", ["RS384", "RS512", "PS256", "PS512"])
+    async def test_an_rsa_key_serves_its_own_alone(self, algorithm: str) -> None:
+        payload = json.loads(claims())
+        assert (await verifier().verify(jwt.encode(payload, PRIVATE["RS256"], "RS256", {"kid": "one"}).encode())).id
+        with pytest.raises(InvalidToken):
+            await verifier().verify(jwt.encode(payload, PRIVATE["RS256"], algorithm, {"kid": "one"}).encode())
 
 
 class TestSubject:

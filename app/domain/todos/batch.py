@@ -19,13 +19,13 @@ MAX_OPERATIONS = 100
 Version = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
-class Create(Body, tag_field="op", tag="create"):
+class CreateOperation(Body, tag_field="op", tag="create"):
     """Create a todo."""
 
     data: TodoCreate
 
 
-class Update(Body, tag_field="op", tag="update"):
+class UpdateOperation(Body, tag_field="op", tag="update"):
     """Change what is sent of a todo, which must have the `version`, if one is given."""
 
     id: UUID
@@ -33,7 +33,7 @@ class Update(Body, tag_field="op", tag="update"):
     version: Version | UnsetType = UNSET
 
 
-class Delete(Body, tag_field="op", tag="delete"):
+class DeleteOperation(Body, tag_field="op", tag="delete"):
     """Move a todo to the trash, or delete it for good; it must have the `version`, if one is given."""
 
     id: UUID
@@ -44,10 +44,12 @@ class Delete(Body, tag_field="op", tag="delete"):
 class Batch(Body):
     """What is to be done, in this order."""
 
-    operations: Annotated[list[Create | Update | Delete], Meta(min_length=1, max_length=MAX_OPERATIONS)]
+    operations: Annotated[
+        list[CreateOperation | UpdateOperation | DeleteOperation], Meta(min_length=1, max_length=MAX_OPERATIONS)
+    ]
 
 
-class Result(Struct):
+class BatchResult(Struct):
     """What an operation alone would have answered."""
 
     status: int
@@ -57,7 +59,7 @@ class Result(Struct):
 class BatchResults(Struct):
     """A result for each operation."""
 
-    results: list[Result]
+    results: list[BatchResult]
 
 
 class BatchService(TodoService[TodoRead]):
@@ -65,7 +67,7 @@ class BatchService(TodoService[TodoRead]):
 
     async def run(self, batch: Batch) -> BatchResults:
         """Do all of it. Raises the error of the first that fails, with its index, and then nothing is done."""
-        results: list[Result] = []
+        results: list[BatchResult] = []
         async with self.session.atomic(self.violations):
             await self.lock()  # or two that take the same rows in another order would wait for each other
             for index, operation in enumerate(batch.operations):
@@ -75,14 +77,14 @@ class BatchService(TodoService[TodoRead]):
                     raise error.within(index, f"/operations/{index}/data") from error
         return BatchResults(results)
 
-    async def _do(self, operation: Create | Update | Delete) -> Result:
-        if isinstance(operation, Create):
-            return Result(201, await self.create(operation.data))
+    async def _do(self, operation: CreateOperation | UpdateOperation | DeleteOperation) -> BatchResult:
+        if isinstance(operation, CreateOperation):
+            return BatchResult(201, await self.create(operation.data))
         todos = self.sibling(TodoService, None if operation.version is UNSET else operation.version)
-        if isinstance(operation, Update):
-            return Result(200, await todos.update(operation.id, operation.data))
+        if isinstance(operation, UpdateOperation):
+            return BatchResult(200, await todos.update(operation.id, operation.data))
         await todos.delete(operation.id, permanent=operation.permanent)
-        return Result(204, None)
+        return BatchResult(204, None)
 
 
 class BatchController(Controller):

@@ -275,7 +275,7 @@ def ledgers(sql: Callable[..., Any]) -> Iterator[None]:
         Column("aware", DateTime(timezone=True)),
         Column("numbers", ARRAY(Integer)),
         Column("done", Boolean),
-        Column("doubled", BigInteger, Computed("count * 2")),
+        Column("doubled", BigInteger, Computed("count * 2", persisted=True)),
         Column("previous", Integer),
         ForeignKeyConstraint(
             ["user_id", "id", "previous"], ["ledgers.user_id", "ledgers.id", "ledgers.line"], name="fk_ledgers_previous"

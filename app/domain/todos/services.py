@@ -64,12 +64,6 @@ _today = cast(func.timezone(OWNERS_TIME_ZONE, func.now()), Date)
 _day: ColumnElement[Any] = func.coalesce(_todo.due_date, cast(func.timezone(OWNERS_TIME_ZONE, _todo.due_at), Date))
 
 
-_ASKED = (
-    *("completed", "priority", "tag", "list_id", "parent_id", "q", "due", "due_before", "due_after"),
-    *("created_before", "created_after", "updated_after"),
-)
-
-
 class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
     """Todos of one user, outside the trash."""
 
@@ -243,6 +237,9 @@ class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
     async def reopen(self, todo_id: UUID) -> ReadT:
         """Reopen; a second call changes nothing."""
         return await self.change(todo_id, "reopen")
+
+
+_ASKED = tuple(dict.fromkeys(name.partition("=")[0] for name in TodoService.filters))
 
 
 class EveryTodo(TodoService[TodoRead]):

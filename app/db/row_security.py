@@ -4,6 +4,7 @@ Migrations make a policy for each owned table (`app.db.policies`); `migrate` swi
 says. See docs/decisions/0005-isolation-in-depth.md.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import asyncpg
@@ -22,13 +23,17 @@ from sqlalchemy import (
     or_,
     select,
     table,
+    true,
 )
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.util import await_only
 
 from app.db.base import SCHEMA, metadata, owners
 from app.lib.tripwire import OWNER, UNSCOPED
 
 ROLE = "todo_backend"
+MAX_REMEMBERED = 10_000  # users whose settings are written out
+_DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 USER_SETTING, UNSCOPED_SETTING = "app.user_id", "app.unscoped"
 
 
@@ -93,15 +98,14 @@ def announce_users(engine: Engine) -> None:
             await_only(driver.follow())
 
 
+@lru_cache(MAX_REMEMBERED)
 def _scope(user_id: str | None, unscoped: str | None) -> str:
-    settings = ((USER_SETTING, user_id), (UNSCOPED_SETTING, unscoped))
-    return "SELECT " + ", ".join(f"set_config('{name}', {_quoted(value or '')}, true)" for name, value in settings)
-
-
-def _quoted(value: str) -> str:
-    if "\\" in value or "\0" in value:
+    """Write what goes with BEGIN: a message of several statements takes no parameters, so SQLAlchemy quotes them."""
+    settings = {USER_SETTING: user_id or "", UNSCOPED_SETTING: unscoped or ""}
+    if any("\\" in value or "\0" in value for value in settings.values()):
         raise ValueError("No user has such an id")
-    return "'" + value.replace("'", "''") + "'"
+    told = select(*(func.set_config(name, value, true()) for name, value in settings.items()))
+    return str(told.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
 
 
 def unlike(connection: Connection, secured: bool) -> list[Table]:

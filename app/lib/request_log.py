@@ -28,7 +28,7 @@ def witness(settings: Settings, scope: Scope | None = None) -> Witness:
     if scope is not None:
         client = ClientAddress(settings.trusted_proxies).of(scope)
         by = {"request_id": scope["state"]["request_id"], "client": client}
-        by |= ({"by": name(scope["user"].id)} if name else {}) | _client_of(scope)
+        by |= {"by": name(scope["user"].id)} if name else {}
 
     def tell(event: str, user_id: str) -> None:
         _log.warning(event, **by, **({"user": name(user_id)} if name else {}))

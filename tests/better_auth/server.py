@@ -52,7 +52,7 @@ class Person:
 
     async def token(self) -> str:
         """Take a new token, as the frontend does."""
-        response = await self._http.get(f"{self.server.url}/api/auth/token", headers=bearer(self.session))
+        response = await self._http.get(f"{self.server.base}/token", headers=bearer(self.session))
         assert response.status_code == 200, response.text
         token: str = response.json()["token"]
         return token
@@ -61,7 +61,7 @@ class Person:
         """Take tokens that differ: those of one second are the same, byte for byte, unless the user's row changed."""
         taken = []
         for number in range(count):
-            url, body = f"{self.server.url}/api/auth/update-user", {"image": f"http://example.com/{number}.png"}
+            url, body = f"{self.server.base}/update-user", {"image": f"http://example.com/{number}.png"}
             response = await self._http.post(url, json=body, headers=bearer(self.session) | {"Origin": FRONTEND})
             assert response.status_code == 200, response.text
             taken.append(await self.token())
@@ -88,9 +88,14 @@ class BetterAuth:
         return tables
 
     @property
+    def base(self) -> str:
+        """Where its routes are."""
+        return f"{self.url}{'/neondb/auth' if self._env.get('neon') else '/api/auth'}"
+
+    @property
     def jwks_url(self) -> str:
         """Where the public keys are."""
-        return f"{self.url}/api/auth/jwks"
+        return f"{self.base}{'/.well-known/jwks.json' if self._env.get('neon') else '/jwks'}"
 
     def start(self, port: int = 0) -> "BetterAuth":
         """Start it, and wait until it listens."""
@@ -178,7 +183,7 @@ def install(npm: str, directory: Path) -> None:
 async def sign_up(http: httpx.AsyncClient, server: BetterAuth, name: str = NAME) -> Person:
     """Sign a new user up."""
     body = {"email": f"{os.urandom(8).hex()}@example.com", "password": PASSWORD, "name": name}
-    url = f"{server.url}/api/auth/sign-up/email"
+    url = f"{server.base}/sign-up/email"
     response = await http.post(url, json=body, headers={"Origin": FRONTEND})
     assert response.status_code == 200, response.text
     return Person(server, http, response.json())

@@ -457,6 +457,10 @@ class TestToken:
         assert (claims["scope"], claims["client_id"]) == ("todos:read profile", "agent")
         assert (claims["iss"], claims["aud"]) == ("i", "https://api.example.com/api")
 
+    def test_with_a_scope_has_no_role(self) -> None:
+        status, output = call(make_settings(NOWHERE), "token", "alice", "--scope", "todos:read", "--role", "admin")
+        assert_explained(status, output)
+
     def test_with_a_scope_needs_a_resource(self) -> None:
         status, output = call(make_settings(NOWHERE), "token", "alice", "--scope", "todos:read")
         assert_explained(status, output)

@@ -53,7 +53,9 @@ _model = create_app(Settings(environment="test", database_url="postgresql://loca
 
 
 def policy(method: str, path: str) -> str | None:
-    read, write = next(both for pattern, *both in POLICY if re.fullmatch(pattern, path))
+    plural = path.split("/")[3] if path.startswith("/api/{user_id}/") else ""
+    of_new_domain = [f"{plural}:read", f"{plural}:write"]  # as `startapp` writes them
+    read, write = next((both for pattern, *both in POLICY if re.fullmatch(pattern, path)), of_new_domain)
     return read if method in ("GET", "HEAD", "OPTIONS") else write
 
 

@@ -128,6 +128,8 @@ def token(app: Litestar, user_id: str, ttl: int, scope: str | None, client_id: s
         raise OperatorError("No tokens are made in production: sign in at your Better Auth server.")
     if scope is None:
         click.echo(mint(settings, user_id, ttl=ttl, **claims))
+    elif any(claims.values()):
+        raise OperatorError("An access token has no role, e-mail or name: leave them or --scope out.")
     else:
         click.echo(mint_access(settings, user_id, ttl=ttl, scope=scope, client_id=client_id))
 

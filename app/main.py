@@ -32,7 +32,8 @@ from app.lib.load import LoadShedding
 from app.lib.process import end_with_parent
 from app.lib.rate_limit import Shared
 from app.lib.readmission import Readmission
-from app.lib.routes import unowned
+from app.lib.routes import unguarded, unowned
+from app.lib.scopes import requires_scope
 from app.lib.settings import Settings
 
 
@@ -72,6 +73,8 @@ def create_app(settings: Settings | None = None) -> Litestar:
     )
     if open_routes := unowned(app, requires_owner.__name__):
         raise RuntimeError(f"Not guarded by requires_owner: {open_routes[0].method} {open_routes[0].path}")
+    if any_scope := unguarded(app, requires_owner.__name__, requires_scope.__name__):
+        raise RuntimeError(f"Not guarded by requires_scope: {any_scope[0].method} {any_scope[0].path}")
     app.asgi_handler = _behind_the_wall(app.asgi_handler, settings, shared)
     return app
 

@@ -16,6 +16,7 @@ from tests.live import environment, manage
 from tests.support import SECRET, admin_url
 
 ISSUER, AUDIENCE = "https://app.example.com", "https://api.example.com"
+RESOURCE = "https://api.example.com/api"
 
 
 def main(name: str) -> None:
@@ -29,13 +30,14 @@ def main(name: str) -> None:
             better_auth_secret=SECRET,
             better_auth_issuer=ISSUER,
             better_auth_audience=AUDIENCE,
+            resource=RESOURCE,
             rate_limit_per_minute=600,
         )
         if name == "app":
             migrated = manage(env, "migrate")
             assert migrated.returncode == 0, migrated.stderr
         server = stack.enter_context(running(SERVERS[name], env))
-        tokens = {"secret": SECRET, "issuer": ISSUER, "audience": AUDIENCE}
+        tokens = {"secret": SECRET, "issuer": ISSUER, "audience": AUDIENCE, "resource": RESOURCE}
         print(json.dumps({"base_url": f"http://{HOST}:{server.port}", **tokens}), flush=True)  # noqa: T201
         sys.stdin.read()
 

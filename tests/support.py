@@ -67,6 +67,12 @@ def token_for(user_id: object, *, secret: str = SECRET, algorithm: str = "HS256"
     return jwt.encode({name: value for name, value in payload.items() if value is not None}, secret, algorithm)
 
 
+def access_token_for(user_id: str, *scopes: str, **claims: Any) -> str:
+    """Sign an access token of the OAuth client `agent`, as Better Auth's OAuth provider would."""
+    payload = {"sub": user_id, "exp": int(time.time()) + 600, "client_id": "agent", "scope": " ".join(scopes)}
+    return jwt.encode(payload | claims, SECRET, "HS256", {"typ": "at+jwt"})
+
+
 def assert_problem(response: httpx.Response, status: int, detail: str | None = None) -> dict[str, Any]:
     """Assert that an answer is a problem document of this status, whole and consistent."""
     assert response.status_code == status, response.text

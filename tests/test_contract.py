@@ -21,7 +21,7 @@ LEVELS = {"core", "full"}
 
 # What a client can neither see nor bring about, and which tests hold it instead.
 ELSEWHERE = {
-    "EdDSA, ES256, ES512, PS256, RS256 from the JWKS": "tests/test_better_auth.py",
+    "EdDSA, ES256, ES512, PS256, RS256 from the JWKS": "tests/better_auth/test_jwt_plugin.py",
     "A symmetric secret is at least 32 bytes.": "tests/lib/test_settings.py",
     "408 the request does not arrive in time": "tests/test_server.py",
     "500 with no detail of the inside": "tests/lib/test_errors.py",
@@ -36,6 +36,8 @@ ELSEWHERE = {
     "BETTER_AUTH_SECRET and/or BETTER_AUTH_JWKS_URL: made once in development": "tests/lib/test_settings.py",
     "one is required in production": "tests/lib/test_settings.py",
     "BETTER_AUTH_ISSUER, BETTER_AUTH_AUDIENCE, USER_ID_CLAIMS, ROLE_CLAIM:": "tests/test_env_example.py",
+    "RESOURCE: unset: no access token of an OAuth client is accepted;": "tests/lib/test_token_classes.py",
+    "needs BETTER_AUTH_ISSUER;": "tests/lib/test_token_classes.py",
     "CORS_ORIGINS, ALLOWED_HOSTS, TRUSTED_PROXIES, OPEN_PATHS: none": "tests/test_env_example.py",
     "0 switches off": "tests/lib/test_rate_limit.py",
 }

@@ -451,6 +451,21 @@ class TestToken:
         claims = self.claims("alice", "--role", "admin", settings=settings)
         assert (claims["user"], claims["kind"], claims["iss"], claims["aud"]) == ({"id": "alice"}, "admin", "i", "a")
 
+    def test_with_a_scope_is_an_access_token(self) -> None:
+        settings = make_settings(NOWHERE, better_auth_issuer="i,j", resource="https://api.example.com/api")
+        claims = self.claims("alice", "--scope", "todos:read profile", "--client-id", "agent", settings=settings)
+        assert (claims["scope"], claims["client_id"]) == ("todos:read profile", "agent")
+        assert (claims["iss"], claims["aud"]) == ("i", "https://api.example.com/api")
+
+    def test_with_a_scope_has_no_role(self) -> None:
+        status, output = call(make_settings(NOWHERE), "token", "alice", "--scope", "todos:read", "--role", "admin")
+        assert_explained(status, output)
+
+    def test_with_a_scope_needs_a_resource(self) -> None:
+        status, output = call(make_settings(NOWHERE), "token", "alice", "--scope", "todos:read")
+        assert_explained(status, output)
+        assert "RESOURCE" in output
+
     def test_is_refused_in_production(self) -> None:
         status, output = call(
             make_settings(NOWHERE).model_copy(update={"environment": Environment.PRODUCTION}), "token", "x"
@@ -462,12 +477,12 @@ class TestToken:
 class TestRoutes:
     def test_lists_every_route_with_its_guard(self) -> None:
         status, output = call(make_settings(NOWHERE), "routes")
-        rows = [line.split(maxsplit=3) for line in output.splitlines()]
+        rows = [line.split(maxsplit=4) for line in output.splitlines()]
         assert status == 0
-        assert all(len(row) == 4 for row in rows)
-        assert ["POST", "/api/{user_id}/todos", "create_todo", "requires_owner"] in rows
-        assert ["GET", "/api/health", "get_health", "token"] in rows
-        assert all(row[3].split(", ")[0] == "requires_owner" for row in rows if "{user_id}" in row[1])
+        assert all(len(row) == 5 for row in rows)
+        assert ["POST", "/api/{user_id}/todos", "create_todo", "todos:write", "requires_owner"] in rows
+        assert ["GET", "/api/health", "get_health", "todos:read", "requires_scope"] in rows
+        assert all(row[4].split(", ")[0] == "requires_owner" for row in rows if "{user_id}" in row[1])
 
 
 class TestArguments:

@@ -18,7 +18,9 @@ from app.lib.jwks import ALGORITHMS
 from app.lib.keys import Key, KeySource
 from app.lib.rate_limit import RateLimit, Shared
 from app.lib.reply import problem_reply
+from app.lib.scopes import check_scope
 from app.lib.settings import OPENABLE_PATHS, Settings
+from app.lib.token_classes import Grant, TokenClasses, check_type
 
 MAX_TOKEN_BYTES = 12 * 1024  # Better Auth puts the whole user row in, unless told otherwise
 MAX_CACHED_TOKENS = 10_000
@@ -27,7 +29,6 @@ USERLESS = frozenset(OPENABLE_PATHS)
 _KNOWN_ALGORITHMS = ALGORITHMS | {"HS256"}
 MAX_USER_ID = 128
 USER_ID = re.compile(rf"[A-Za-z0-9._~:@|-]{{1,{MAX_USER_ID}}}")
-_SESSION_COOKIE = "better-auth.session-cache+jwt"
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _COMPACT = re.compile(rb"(?:[A-Za-z0-9_-]+\.){2}[A-Za-z0-9_-]+")  # RFC 7515, 3.1; PyJWT takes padding and more
 
@@ -36,7 +37,6 @@ _REFUSALS = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionErro
 _CAUSES: dict[type[Exception], str] = {
     jwt.ExpiredSignatureError: "expired",
     jwt.ImmatureSignatureError: "not_yet_valid",
-    jwt.InvalidAudienceError: "audience",
     jwt.InvalidIssuerError: "issuer",
     jwt.MissingRequiredClaimError: "claims",
     jwt.InvalidIssuedAtError: "claims",
@@ -51,6 +51,7 @@ class Identity(Struct, frozen=True):
     email: str | None = None
     name: str | None = None
     image: str | None = None
+    grant: Grant | None = None  # of an access token; a session token may do everything that its user may
 
 
 class TokenVerifier:
@@ -59,8 +60,8 @@ class TokenVerifier:
     def __init__(self, keys: KeySource, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._keys = keys
         self._leeway = settings.jwt_leeway
-        self._issuer = settings.better_auth_issuer
-        self._audience = settings.better_auth_audience
+        self._issuers = settings.better_auth_issuer
+        self._classes = TokenClasses(settings)
         self._user_claims = settings.user_id_claims
         self._role_claim = settings.role_claim
         self._clock = clock
@@ -72,19 +73,19 @@ class TokenVerifier:
         known = self._verified.get(digest)
         if known is not None and self._clock() < known[1]:
             return known[0]
-        claims = await self._claims(token)
-        identity = self._identity(claims)
+        header, claims = await self._parts(token)
+        identity = self._identity(claims, self._classes.grant(header, claims))
         self._remember(digest, identity, min(claims["exp"], self._clock() + MAX_CACHED_SECONDS))
         return identity
 
-    async def _claims(self, token: bytes) -> dict[str, Any]:
+    async def _parts(self, token: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
         if len(token) > MAX_TOKEN_BYTES or not _COMPACT.fullmatch(token):
             raise InvalidToken
         try:
             header = jwt.get_unverified_header(token)
-            # Extensions that must be understood are not (RFC 7515, 4.1.11), and a session cookie grants no access.
-            if "crit" in header or str(header.get("typ")).lower() == _SESSION_COOKIE:
+            if "crit" in header:  # extensions that must be understood are not (RFC 7515, 4.1.11)
                 raise InvalidToken("header")
+            check_type(header)
             # The algorithm is the key's; a header that names another is refused (RFC 8725, 3.1).
             offered = await self._keys.keys_for(header)
             keys = [key for key in offered if header.get("alg") in key.algorithms]
@@ -95,7 +96,7 @@ class TokenVerifier:
             raise InvalidToken(_CAUSES.get(type(error), "malformed")) from None
         if type(claims["exp"]) not in (int, float):  # PyJWT takes "123" and true
             raise InvalidToken("claims")
-        return claims
+        return header, claims
 
     def _decode(self, token: bytes, keys: Sequence[Key]) -> dict[str, Any]:
         for key in keys:
@@ -104,26 +105,27 @@ class TokenVerifier:
                     token,
                     key.material,
                     algorithms=key.algorithms,
-                    audience=self._audience or None,
-                    issuer=self._issuer,
+                    issuer=self._issuers or None,
                     leeway=self._leeway,
-                    # PyJWT refuses every token with an audience unless told that none is expected.
-                    options={"require": ["exp"], "verify_aud": bool(self._audience), "verify_sub": False},
+                    # Which audience is right depends on the class of the token.
+                    options={"require": ["exp"], "verify_aud": False, "verify_sub": False},
                 )
             except jwt.InvalidSignatureError:
                 continue
         raise InvalidToken("signature")
 
-    def _identity(self, claims: dict[str, Any]) -> Identity:
-        user_id = next((value for name in self._user_claims if (value := _claim(claims, name)) is not None), None)
+    def _identity(self, claims: dict[str, Any], grant: Grant | None) -> Identity:
+        names = self._user_claims if grant is None else ("sub",)
+        user_id = next((value for name in names if (value := _claim(claims, name)) is not None), None)
         if not isinstance(user_id, str) or not user_id:
             raise InvalidToken("claims")
         return Identity(
             id=user_id,
-            roles=_roles(_claim(claims, self._role_claim)),
+            roles=_roles(_claim(claims, self._role_claim)) if grant is None else frozenset(),
             email=_text(claims.get("email"), 320),
             name=_text(claims.get("name"), 200),
             image=_text(claims.get("image"), 2048),
+            grant=grant,
         )
 
     def _remember(self, digest: bytes, identity: Identity, expires: float) -> None:
@@ -221,13 +223,14 @@ def bearer_token(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     return token.strip(b" ")
 
 
-async def requires_owner(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Guard: the user in the route's path must be the token's, byte for byte."""
+async def requires_owner(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Guard: the user in the route's path must be the token's, byte for byte, and an access token has the scope."""
     identity = connection.scope.get("user")
     if identity is None:
         raise MissingToken
     if not owns(identity, connection.path_params["user_id"]):
         raise Forbidden
+    check_scope(connection, handler)
 
 
 def requires_role(role: str) -> Guard:

@@ -101,6 +101,17 @@ class Forbidden(ApiError):
     event = "forbidden"
 
 
+class InsufficientScope(Forbidden):
+    """An OAuth client lacks the scope that `WWW-Authenticate` names; without one there, no access token suffices."""
+
+    event = "insufficient_scope"
+
+    def __init__(self, scope: str | None = None) -> None:
+        named = "" if scope is None else f', scope="{scope}"'
+        super().__init__(headers={"WWW-Authenticate": f'Bearer error="insufficient_scope"{named}'})
+        self.cause = scope
+
+
 class Deactivated(Forbidden):
     """The caller is known, and was deactivated by an operator."""
 

@@ -6,8 +6,9 @@ from typing import Any
 import structlog
 from litestar.types import HTTPScope, Scope
 
+from app.lib.auth import Identity
 from app.lib.client_address import ClientAddress, site_of
-from app.lib.log import user_namer
+from app.lib.log import MAX_LOGGED_ID, user_namer
 from app.lib.rate_limit import RateLimit
 from app.lib.settings import Settings
 
@@ -35,6 +36,14 @@ def witness(settings: Settings, scope: Scope | None = None) -> Witness:
     return tell
 
 
+def _client_of(scope: Scope) -> dict[str, str]:
+    """Return the OAuth client of an access token, cut to what a line may hold; it is printable ASCII."""
+    user: Identity | None = scope.get("user")
+    if user is None or user.grant is None:
+        return {}
+    return {"client_id": user.grant.client_id[:MAX_LOGGED_ID]}
+
+
 class RequestLog:
     """Writes the lines of requests, as the settings have it."""
 
@@ -56,6 +65,7 @@ class RequestLog:
         user = scope.get("user")
         if user is not None and self._name is not None:
             told["user"] = self._name(user.id)
+        told |= _client_of(scope)
         if refused and not self._tell_refusal(scope, told, *refused):
             return
         if self._logs_requests:

@@ -33,6 +33,11 @@ def guarded_by(handler: HTTPRouteHandler) -> list[str]:
     return [getattr(guard, "__name__", type(guard).__name__) for guard in handler.resolve_guards()]
 
 
+def unguarded(app: Litestar, *guards: str) -> list[Operation]:
+    """Return the operations that have none of these guards."""
+    return [item for item in operations(app) if not set(guards) & set(guarded_by(item.handler))]
+
+
 def unowned(app: Litestar, guard: str) -> list[Operation]:
     """Give the operations that name a user in their path and do not compare it with the token's."""
     return [item for item in operations(app) if "{user_id}" in item.path and guard not in guarded_by(item.handler)]

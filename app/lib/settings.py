@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.lib.database_url import ConnectionTarget, DatabaseUrlError, parse_database_url
@@ -20,6 +28,7 @@ from app.lib.errors import OperatorError
 PROJECT = Path(__file__).resolve().parents[2]
 MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: at least the size of the hash of HS256
 _ORIGIN = re.compile(r"https?://[^\s/?#@]+")
+_RESOURCE = re.compile(r"https?://[^\s/?#@\\]+(/[^\s?#\\]*)?")
 NEW_SECRET = "openssl rand -base64 32"  # noqa: S105 - how to make one
 STORE_SCHEMES = ("redis", "rediss", "valkey", "valkeys")
 OPENABLE_PATHS = ("/api/health", "/api/schema", "/api/schema/openapi.json")
@@ -89,8 +98,9 @@ class Settings(BaseSettings):
     better_auth_secret_previous: Annotated[SecretStr | None, Blankable] = None
     better_auth_jwks_url: Annotated[str | None, Blankable] = None
     better_auth_jwks_file: Annotated[Path | None, Blankable] = None
-    better_auth_issuer: Annotated[str | None, Blankable] = None
+    better_auth_issuer: CommaSeparated = []
     better_auth_audience: CommaSeparated = []
+    resource: Annotated[str | None, Blankable] = None
     user_id_claims: CommaSeparated = ["sub", "id"]
     role_claim: str = Field(default="role", min_length=1)
     jwt_leeway: float = Field(default=10, ge=0, le=300)
@@ -187,6 +197,17 @@ class Settings(BaseSettings):
         if url.scheme not in ("http", "https") or not url.hostname or url.username or url.port == 0:
             raise ValueError("is not an HTTP URL")
         return value
+
+    @field_validator("resource")
+    @classmethod
+    def _resource_url(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            return None
+        if not _RESOURCE.fullmatch(value):
+            raise ValueError("is not a URL like https://api.example.com/api, without a query or a fragment")
+        if not info.data.get("better_auth_issuer"):
+            raise ValueError("needs BETTER_AUTH_ISSUER: set it to the issuers of access tokens, with commas")
+        return value.rstrip("/")
 
     @field_validator("better_auth_jwks_file")
     @classmethod

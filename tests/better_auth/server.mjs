@@ -9,6 +9,7 @@ import { SignJWT } from "jose";
 import pg from "pg";
 
 const { BETTER_AUTH_SECRET, DATABASE_URL, FRONTEND, KEY_ALGORITHM = "EdDSA", PORT = 0, ROTATION_INTERVAL } = process.env;
+const asNeon = process.env.NEON === "true"; // paths, ids and role of Neon Auth
 const shared = KEY_ALGORITHM === "HS256";
 
 const http = createServer();
@@ -20,7 +21,9 @@ const published = {
   jwks: {
     keyPairConfig: { alg: KEY_ALGORITHM },
     rotationInterval: Number(ROTATION_INTERVAL) || undefined,
+    ...(asNeon ? { jwksPath: "/.well-known/jwks.json" } : {}),
   },
+  ...(asNeon ? { jwt: { definePayload: ({ user }) => ({ ...user, role: "authenticated", banned: null }) } } : {}),
 };
 
 // The plugin signs with key pairs; HS256 is a signer of one's own, for which it wants a remote key set to be named.
@@ -39,6 +42,7 @@ const options = {
   session: { cookieCache: { enabled: true, strategy: "jwt" } },
   trustedOrigins: [FRONTEND],
   telemetry: { enabled: false },
+  ...(asNeon ? { basePath: "/neondb/auth", advanced: { database: { generateId: "uuid" } } } : {}),
 };
 
 const migrations = await getMigrations(options);

@@ -33,6 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--token-command", help="A command that prints a token of {user}, with the {role} if any.")
     group.addoption("--issuer", help="The `iss` that the server demands, if any.")
     group.addoption("--audience", help="The `aud` that the server demands, if any.")
+    group.addoption("--resource", help="The `aud` of access tokens that the server takes, if any.")
     group.addoption("--level", choices=LEVELS, default="full", help="How much of the contract; `full` by default.")
     group.addoption("--server", default="app", help="Which of the repository's own to start: app or peer.")
 
@@ -61,7 +62,10 @@ def server(pytestconfig: pytest.Config) -> Iterator[tuple[str, Tokens]]:
     if base_url := getattr(options, "base_url", None):
         if not (options.secret or options.token_command):
             raise pytest.UsageError("--base-url needs --secret or --token-command")
-        yield base_url, Tokens(options.secret, options.token_command, options.issuer, options.audience)
+        yield (
+            base_url,
+            Tokens(options.secret, options.token_command, options.issuer, options.audience, options.resource),
+        )
         return
     command = [sys.executable, "-m", "tests.serve", getattr(options, "server", "app")]
     root = Path(__file__).parents[2]

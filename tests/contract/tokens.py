@@ -36,6 +36,7 @@ class Tokens:
     command: str | None = None
     issuer: str | None = None
     audience: str | None = None
+    resource: str | None = None
 
     def mint(self, user_id: str, role: str | None = None) -> str:
         """Give a token of a user that holds."""

@@ -233,7 +233,7 @@ class TestGoodToken:
         client = client_of(user_id, headers={"Authorization": f"Bearer {token_for(user_id, **extra)}"})
         assert (await client.create())["user_id"] == user_id
 
-    @pytest.mark.parametrize("header", [{"typ": "anything"}, {"typ": None}, {"kid": "k1"}, {"x5u": "http://x"}])
+    @pytest.mark.parametrize("header", [{"kid": "k1"}, {"x5u": "http://x"}])
     async def test_further_headers_do_no_harm(self, client_of: Any, header: dict[str, Any]) -> None:
         client = client_of(ME, headers={"Authorization": f"Bearer {signed(claims(), header)}"})
         assert (await client.get(client.todos())).status_code == 200

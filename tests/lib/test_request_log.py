@@ -23,7 +23,7 @@ from app.lib.settings import Settings
 from app.main import create_app
 from tests.lib.raw import ask, bearer
 from tests.live import call
-from tests.support import SECRET, Client, running, token_for
+from tests.support import SECRET, Client, access_token_for, running, token_for
 
 PATH = "/api/mallory/todos"
 HOSTILE = [
@@ -119,7 +119,7 @@ CAUSES: dict[str, Callable[[], str]] = {
 class TestFailedAuthentication:
     @pytest.fixture
     async def strict(self, app_with: Callable[..., Any]) -> Litestar:
-        return await app_with(better_auth_issuer=ISSUER, better_auth_audience=[ISSUER])
+        return await app_with(better_auth_issuer=[ISSUER], better_auth_audience=[ISSUER])
 
     @pytest.mark.parametrize("cause", CAUSES)
     async def test_is_told_with_its_cause(self, strict: Litestar, lines: Lines, cause: str) -> None:
@@ -148,6 +148,35 @@ class TestFailedAuthentication:
     async def test_claims_that_say_nothing_are_the_cause(self, app: Litestar, lines: Lines, claims: Any) -> None:
         assert (await ask(app, PATH, bearer("mallory", **claims))).status == 401
         assert [event["cause"] for event in lines.of("authentication_failed")] == ["claims"]
+
+
+class TestAccessTokens:
+    @pytest.fixture
+    async def granting(self, app_with: Callable[..., Any]) -> Litestar:
+        return await app_with(better_auth_issuer=[ISSUER], resource=ISSUER)
+
+    @pytest.mark.parametrize("client_id", ["agent", "https://client.example/" + "x" * 300, 'x"} {"event": "forged"}'])
+    async def test_the_line_names_the_client(self, granting: Litestar, lines: Lines, client_id: str) -> None:
+        token = access_token_for("mallory", "todos:read", iss=ISSUER, aud=ISSUER, client_id=client_id)
+        assert (await ask(granting, PATH, ("Authorization", f"Bearer {token}"))).status == 200
+        (event,) = lines.events
+        assert (event["event"], event["client_id"]) == ("request", client_id[:128])
+
+    async def test_a_session_token_has_no_client(self, granting: Litestar, lines: Lines) -> None:
+        assert (await ask(granting, PATH, bearer("mallory", iss=ISSUER))).status == 200
+        assert "client_id" not in lines.text
+
+    async def test_a_missing_scope_is_told(self, granting: Litestar, lines: Lines) -> None:
+        token = access_token_for("mallory", "profile", iss=ISSUER, aud=ISSUER)
+        assert (await ask(granting, PATH, ("Authorization", f"Bearer {token}"))).status == 403
+        (event,) = lines.of("insufficient_scope")
+        assert (event["cause"], event["client_id"], "user" in event) == ("todos:read", "agent", True)
+
+    async def test_the_erasure_of_an_account_names_the_client(self, granting: Litestar, lines: Lines) -> None:
+        token = access_token_for("leaver", "account", iss=ISSUER, aud=ISSUER)
+        answer = await ask(granting, "/api/leaver/account", ("Authorization", f"Bearer {token}"), method="DELETE")
+        assert answer.status == 204
+        assert all(event["client_id"] == "agent" for event in lines.events)
 
 
 class TestRefusals:

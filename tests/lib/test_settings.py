@@ -114,8 +114,8 @@ class TestValues:
         assert (settings.better_auth_audience, settings.user_id_claims) == (["web"], ["user.id", "sub"])
 
     def test_blank_is_unset(self, environ: pytest.MonkeyPatch) -> None:
-        settings = load(environ, DATABASE_URL=" ", BETTER_AUTH_ISSUER="", CORS_ORIGINS="", OPEN_PATHS=" ")
-        assert settings.database_url is settings.better_auth_issuer is settings.connection_target is None
+        settings = load(environ, DATABASE_URL=" ", RESOURCE="", CORS_ORIGINS="", OPEN_PATHS=" ")
+        assert settings.database_url is settings.resource is settings.connection_target is None
         assert settings.cors_origins == settings.open_paths == []
 
     def test_nothing_is_open_by_default(self, environ: pytest.MonkeyPatch) -> None:

@@ -22,9 +22,10 @@ from app.lib.errors import OperatorError
 from app.lib.log import uvicorn_logging
 from app.lib.openapi.document import rendered
 from app.lib.routes import guarded_by, operations
+from app.lib.scopes import scope_of
 from app.lib.server import bounded_http
 from app.lib.settings import Settings
-from app.lib.tokens import mint
+from app.lib.tokens import mint, mint_access
 
 APPLICATION = "app.main:create_app"
 DEMO_USER = "demo"
@@ -118,20 +119,28 @@ def _announce(settings: Settings, host: str, port: int) -> None:
 @click.option("--role", help="The claim that ROLE_CLAIM names.")
 @click.option("--email", help="The claim `email`.")
 @click.option("--name", help="The claim `name`.")
-def token(app: Litestar, user_id: str, ttl: int, role: str | None, email: str | None, name: str | None) -> None:
+@click.option("--scope", help="Print an access token of an OAuth client with these scopes, separated by spaces.")
+@click.option("--client-id", default="development", show_default=True, help="The OAuth client, with --scope.")
+def token(app: Litestar, user_id: str, ttl: int, scope: str | None, client_id: str, **claims: str | None) -> None:
     """Print a token of USER_ID, signed as Better Auth would; not in production."""
     settings = settings_of(app)
     if settings.in_production:
         raise OperatorError("No tokens are made in production: sign in at your Better Auth server.")
-    click.echo(mint(settings, user_id, ttl=ttl, role=role, email=email, name=name))
+    if scope is None:
+        click.echo(mint(settings, user_id, ttl=ttl, **claims))
+    elif any(claims.values()):
+        raise OperatorError("An access token has no role, e-mail or name: leave them or --scope out.")
+    else:
+        click.echo(mint_access(settings, user_id, ttl=ttl, scope=scope, client_id=client_id))
 
 
 @click.command()
 def routes(app: Litestar) -> None:
-    """List every route: method, path, operation, and what guards it."""
+    """List every route: method, path, operation, the scope of access tokens (-: none suffices), guards."""
     for operation in operations(app):
-        guards = ", ".join(guarded_by(operation.handler)) or "token"
-        click.echo(f"{operation.method:8}{operation.path:58}{operation.name:30}{guards}")
+        scope = scope_of(operation.handler, operation.method) or "-"
+        guards = ", ".join(guarded_by(operation.handler))
+        click.echo(f"{operation.method:8}{operation.path:58}{operation.name:30}{scope:22}{guards}")
 
 
 @click.command()

@@ -9,6 +9,7 @@ from app.lib.errors import Unavailable
 from app.lib.http import ApiRequest, ApiResponse
 from app.lib.openapi.document import document_of
 from app.lib.openapi.page import POLICY, page_of
+from app.lib.scopes import requires_scope, scopes
 
 
 class HealthController(Controller):
@@ -16,6 +17,8 @@ class HealthController(Controller):
 
     path = "/health"
     tags = ["system"]
+    opt = scopes("todos:read")
+    guards = [requires_scope]
 
     @get()
     async def get_health(self, request: ApiRequest) -> Health:
@@ -31,6 +34,8 @@ class DescriptionController(Controller):
 
     path = "/schema"
     tags = ["system"]
+    opt = scopes("todos:read")
+    guards = [requires_scope]
 
     @get("/openapi.json")
     async def get_openapi(self, request: ApiRequest) -> dict[str, Any]:

@@ -54,8 +54,14 @@ CHECKS: tuple[Check, ...] = (
     ),
     (
         "S006",
+        "error",
+        lambda s: _has_published_keys(s) and not s.better_auth_audience,
+        "One key set signs tokens for other services, too, and they are accepted: set BETTER_AUTH_AUDIENCE.",
+    ),
+    (
+        "S006",
         "warning",
-        lambda s: not s.better_auth_audience,
+        lambda s: not (_has_published_keys(s) or s.better_auth_audience),
         "Tokens for other services are accepted: set BETTER_AUTH_AUDIENCE.",
     ),
     (

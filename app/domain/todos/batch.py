@@ -13,6 +13,7 @@ from app.domain.todos.services import TodoService
 from app.lib.auth import requires_owner
 from app.lib.body import Body
 from app.lib.errors import ApiError
+from app.lib.scopes import scopes
 
 MAX_OPERATIONS = 100
 
@@ -92,6 +93,7 @@ class BatchController(Controller):
 
     path = "/{user_id:str}/todos/batch"
     tags = ["todos"]
+    opt = scopes("todos:read", "todos:write")
     guards = [requires_owner]
     dependencies = {"todos": BatchService.provide()}
 

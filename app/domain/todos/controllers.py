@@ -10,6 +10,7 @@ from app.domain.todos.schemas import TodoCreate, TodoMove, TodoQuery, TodoRead, 
 from app.domain.todos.services import TodoService
 from app.lib.auth import requires_owner
 from app.lib.query import Page
+from app.lib.scopes import scopes
 
 Todos = NamedDependency[TodoService]
 TodoId = FromPath[UUID]
@@ -20,6 +21,7 @@ class TodoController(Controller):
 
     path = "/{user_id:str}/todos"
     tags = ["todos"]
+    opt = scopes("todos:read", "todos:write")
     guards = [requires_owner]
     dependencies = {"todos": TodoService.provide()}
 

@@ -17,6 +17,7 @@ from app.lib.errors import Conflict, NotFound
 from app.lib.ordered import OrderedService
 from app.lib.ordering import behind_the_end
 from app.lib.query import Page
+from app.lib.scopes import scopes
 
 _list, _todos = table_of(TodoList).c, table_of(Todo)
 _written = EveryTodo.statements.written({"list_id": null(), "position": behind_the_end(_todos.c.position)})
@@ -75,6 +76,7 @@ class ListController(Controller):
 
     path = "/{user_id:str}/lists"
     tags = ["lists"]
+    opt = scopes("todos:read", "todos:write")
     guards = [requires_owner]
     dependencies = {"lists": ListService.provide()}
 

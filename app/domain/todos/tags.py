@@ -11,6 +11,7 @@ from app.domain.todos.schemas import TodoRead
 from app.domain.todos.services import TodoService
 from app.lib.auth import requires_owner
 from app.lib.query import Limit, Offset, Page, Query
+from app.lib.scopes import scopes
 
 _tags = select(func.unnest(table_of(Todo).c.tags, type_=Text).label("name")).where(TodoService.statements.mine)
 _used = _tags.subquery("tags")
@@ -56,6 +57,7 @@ class TagController(Controller):
 
     path = "/{user_id:str}/tags"
     tags = ["tags"]
+    opt = scopes("todos:read", "todos:write")
     guards = [requires_owner]
     dependencies = {"service": TagService.provide()}
 

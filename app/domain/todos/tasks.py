@@ -17,6 +17,7 @@ from app.domain.todos.services import TodoService
 from app.domain.todos.task_schemas import TaskCompletion, TaskCreate, TaskQuery, TaskRead, TaskUpdate
 from app.lib.auth import requires_owner
 from app.lib.http import ApiResponse
+from app.lib.scopes import scopes
 from app.lib.statements import value_of
 
 _todo = table_of(Todo).c
@@ -75,6 +76,7 @@ class TaskController(Controller):
 
     path = "/{user_id:str}/tasks"
     tags = ["tasks"]
+    opt = scopes("todos:read", "todos:write")
     guards = [requires_owner]
     dependencies = {"tasks": TaskService.provide()}
 

@@ -19,6 +19,7 @@ from app.domain.users.services import AccountService, PreferencesService
 from app.lib.auth import requires_owner, requires_role
 from app.lib.http import ApiRequest
 from app.lib.query import Page
+from app.lib.scopes import scopes
 from app.lib.stream import JSON_LINES, JsonLines
 
 Account = NamedDependency[AccountService]
@@ -31,6 +32,7 @@ class ProfileController(Controller):
 
     path = "/{user_id:str}/profile"
     tags = ["users"]
+    opt = scopes("profile")
     guards = [requires_owner]
     dependencies = {"account": AccountService.provide()}
 
@@ -55,6 +57,7 @@ class PreferencesController(Controller):
 
     path = "/{user_id:str}/preferences"
     tags = ["users"]
+    opt = scopes("profile")
     guards = [requires_owner]
     dependencies = {"preferences": PreferencesService.provide()}
 
@@ -81,6 +84,7 @@ class AccountController(Controller):
 
     path = "/{user_id:str}"
     tags = ["users"]
+    opt = scopes("account")
     guards = [requires_owner]
     dependencies = {"account": AccountService.provide()}
 
@@ -100,7 +104,7 @@ class AdminController(Controller):
 
     path = "/{user_id:str}/admin"
     tags = ["admin"]
-    guards = [requires_owner, requires_role("admin")]
+    guards = [requires_owner, requires_role("admin")]  # no scope: no access token gets here
     dependencies = {"administration": UserAdministration.provide()}
 
     @get("/users", criteria=UserQuery)

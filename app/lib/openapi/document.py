@@ -20,7 +20,10 @@ _SCHEME = {
     "type": "http",
     "scheme": "bearer",
     "bearerFormat": "JWT",
-    "description": "Issued by Better Auth, for the user whose id is in the path",
+    "description": (
+        "Issued by Better Auth, for the user whose id is in the path. A session token needs no scope; an access token "
+        "of an OAuth client needs the one that the operation names, and is refused where none is named."
+    ),
 }
 _INFO = {
     "title": "Todo API",

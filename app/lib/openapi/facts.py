@@ -16,6 +16,7 @@ from app.lib.openapi.schema import Schemas
 from app.lib.own_row import OwnRowService
 from app.lib.query import Page, Query
 from app.lib.routes import Operation
+from app.lib.scopes import scope_of
 from app.lib.service import UserScopedService
 
 OWNER = "user_id"
@@ -29,6 +30,7 @@ class Facts:
         signature = operation.handler.parsed_fn_signature
         self.method = operation.method
         self.is_open = is_open
+        self.scope = scope_of(operation.handler, operation.method)
         self.status = operation.handler.status_code
         self.gives = _given(signature.return_type.annotation)
         self.data = signature.parameters.get("data")
@@ -111,9 +113,7 @@ class Facts:
         """Give every status of refusals and failures."""
         yield from (400, 422, 500, 503)  # a Host of no one, a parameter that nobody knows, and bad days
         if not self.is_open:
-            yield from (401, 429)
-        if self.has_owner:
-            yield 403
+            yield from (401, 403, 429)
         if self.has_item or "id" in self._sent:
             yield 404
         if self.may_conflict:

@@ -10,7 +10,7 @@ import msgspec
 from app.lib.http import body_types
 from app.lib.openapi.example import Examples, NoExample
 from app.lib.openapi.facts import Facts
-from app.lib.openapi.parts import HEADERS, PARAMETERS, headers, problem_name, reference
+from app.lib.openapi.parts import BEARER, HEADERS, PARAMETERS, headers, problem_name, reference
 from app.lib.openapi.schema import Schema, Schemas
 from app.lib.query import sort_schema
 from app.lib.reply import JSON
@@ -38,7 +38,12 @@ class Described:
             "responses": {str(status): answer for status, answer in sorted(self._answers())},
         }
         found = {name: value for name, value in told.items() if value}
-        return found | ({"security": []} if self.facts.is_open else {})
+        return found | self._security()
+
+    def _security(self) -> dict[str, Any]:
+        if self.facts.is_open:
+            return {"security": []}
+        return {"security": [{BEARER: [self.facts.scope]}]} if self.facts.scope else {}
 
     def _parameters(self) -> Iterator[dict[str, Any]]:
         for name, kind in self.operation.parameters.items():

@@ -44,6 +44,14 @@ HEADERS: dict[str, dict[str, Any]] = {
 EVERYWHERE = ("X-Request-ID",)
 LIMITS = ("RateLimit", "RateLimit-Policy")  # behind the token
 _OF_STATUS = {401: ("WWW-Authenticate",), 405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}
+_MISSING_SCOPE = {
+    "WWW-Authenticate": _header(
+        "Which scope the access token lacks (RFC 6750)",
+        _TEXT | {"pattern": REFUSED_AUTHENTICATION},
+        example='Bearer error="insufficient_scope", scope="todos:write"',
+        always=False,
+    )
+}
 
 
 def _parameter(place: str, name: str, description: str, schema: Schema, **more: Any) -> dict[str, Any]:
@@ -100,7 +108,7 @@ def _problem(status: int, kinds: list[type[ApiError]], schemas: Schemas) -> dict
     told = (*_OF_STATUS.get(status, ()), *(() if status == HTTPStatus.UNAUTHORIZED else LIMITS))
     return {
         "description": "\n\n".join(inspect.cleandoc(kind.__doc__ or "") for kind in kinds),
-        "headers": headers((*EVERYWHERE, *told)),
+        "headers": headers((*EVERYWHERE, *told)) | (_MISSING_SCOPE if status == HTTPStatus.FORBIDDEN else {}),
         "content": {
             PROBLEM_JSON.decode(): {
                 "schema": body,

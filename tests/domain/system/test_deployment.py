@@ -28,7 +28,7 @@ BAD: dict[str, list[dict[str, Any]]] = {
     + [{"database_url": "postgresql://u:p@192.0.2.1/d?sslmode=disable"}],
     "S005": [{"environment": "development", "database_url": None}],
     "S006": [{"better_auth_audience": []}],
-    "S007": [{"better_auth_issuer": None}],
+    "S007": [{"better_auth_issuer": []}],
     "S008": [{"open_paths": ["/api/health"]}],
     "S009": [{"allowed_hosts": []}],
     "S010": [{"rate_limit_per_minute": 0}, {"auth_failures_per_minute": 0}],
@@ -42,7 +42,14 @@ def numbers(**changes: Any) -> set[str]:
 
 
 def test_every_check_is_provoked_here() -> None:
-    assert [number for number, *_ in CHECKS] == list(BAD)
+    assert list(dict.fromkeys(number for number, *_ in CHECKS)) == list(BAD)
+
+
+@pytest.mark.parametrize(("jwks_url", "level"), [(None, "warning"), ("https://app.example.com/jwks", "error")])
+def test_an_unset_audience_is_an_error_with_published_keys(jwks_url: str | None, level: str) -> None:
+    changes = {"better_auth_jwks_url": jwks_url, "better_auth_audience": []}
+    findings = deployment_findings(Settings(_env_file=None, **(GOOD | changes)))
+    assert [(finding.number, finding.level) for finding in findings] == [("S006", level)]
 
 
 def test_good_settings_have_no_finding() -> None:

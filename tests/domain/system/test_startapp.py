@@ -326,11 +326,13 @@ class TestWalk:
         assert {row[2] for row in trials} == {
             *("list_trials", "create_trial", "get_trial", "replace_trial", "update_trial", "delete_trial")
         }
-        assert {row[3] for row in trials} == {"requires_owner"}
+        assert {(row[0] == "GET", row[3]) for row in trials} == {(True, "trials:read"), (False, "trials:write")}
+        assert {row[4] for row in trials} == {"requires_owner"}
 
     def test_its_tests_pass_and_those_of_all_migrations_and_routes(self, walked: Copy) -> None:
         tests = ("tests/domain/trials", "tests/domain/crates", "tests/db/test_migrations.py::TestEquality")
         tests += ("tests/lib/test_openapi.py",)
+        tests += ("tests/isolation/test_scopes.py::test_every_route_declares_what_the_policy_says",)
         said = walked.run("-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", *tests)
         passed = re.search(r"(\d+) passed", said)
         assert passed

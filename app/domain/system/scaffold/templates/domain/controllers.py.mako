@@ -18,6 +18,7 @@ from app.domain.${plural.snake}.schemas import ${Create}, ${Query}, ${Read}, ${U
 from app.domain.${plural.snake}.services import ${Service}
 from app.lib.auth import requires_owner
 from app.lib.query import Page
+from app.lib.scopes import scopes
 
 ${plural.camel} = NamedDependency[${Service}]
 ${singular.camel}Id = FromPath[UUID]
@@ -28,6 +29,7 @@ class ${singular.camel}Controller(Controller):
 
     path = "/{user_id:str}/${plural.snake}"
     tags = ["${plural.words}"]
+    opt = scopes("${plural.snake}:read", "${plural.snake}:write")
     guards = [requires_owner]
     dependencies = {"${plural.snake}": ${Service}.provide()}
 

@@ -1,21 +1,9 @@
-"""A real Better Auth server beside the application, on the same database: its tokens, its keys, its tables.
-
-It is installed by npm once, below `.data/`. Without Node there is none, and these tests are skipped.
-"""
+"""A real Better Auth server beside the application, on the same database: its tokens, its keys, its tables."""
 
 import asyncio
-import fcntl
-import hashlib
-import json
-import os
-import shutil
-import signal
 import subprocess
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
 
@@ -23,278 +11,27 @@ import httpx
 import jwt
 import pytest
 
-from app.db.config import Database
-from app.db.migrate import differences, migrate
 from app.lib import jwks
-from app.lib.settings import PROJECT, Settings
-from app.main import create_app
-from tests.live import environment, fetch, free_port, until, wait_until
-from tests.support import assert_problem, running
-
-SOURCES = Path(__file__).parent / "better_auth"
-INSTALL = ("install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts")
-AS_OF = "--before=2026-11-20T00:00:00Z"  # the direct dependencies are pinned; what they need is fixed by date
-INSTALL_SECONDS = 300
-
-SECRET = "a-secret-of-better-auth-of-32-bytes-or-more"
-FRONTEND = "http://localhost:3000"
-PUBLISHED = ("EdDSA", "ES256", "RS256", "ES512", "PS256")
-PASSWORD = "correct horse battery staple"
-NAME = "Zoë 🌱 O'Neil"
-TABLES = ("user", "session", "account", "verification", "jwks")
-
-
-class Person:
-    """A user who signed up, with a session."""
-
-    def __init__(self, server: "BetterAuth", http: httpx.AsyncClient, signed_up: dict[str, Any]) -> None:
-        self.id: str = signed_up["user"]["id"]
-        self.email: str = signed_up["user"]["email"]
-        self.session: str = signed_up["token"]
-        self._server, self._http = server, http
-
-    @property
-    def todos(self) -> str:
-        """The path of their todos."""
-        return f"/api/{self.id}/todos"
-
-    async def token(self) -> str:
-        """Take a new token, as the frontend does."""
-        response = await self._http.get(f"{self._server.url}/api/auth/token", headers=bearer(self.session))
-        assert response.status_code == 200, response.text
-        token: str = response.json()["token"]
-        return token
-
-    async def tokens(self, count: int) -> list[str]:
-        """Take tokens that differ: those of one second are the same, byte for byte, unless the user's row changed."""
-        taken = []
-        for number in range(count):
-            url, body = f"{self._server.url}/api/auth/update-user", {"image": f"http://example.com/{number}.png"}
-            response = await self._http.post(url, json=body, headers=bearer(self.session) | {"Origin": FRONTEND})
-            assert response.status_code == 200, response.text
-            taken.append(await self.token())
-        assert len(set(taken)) == count
-        return taken
-
-
-class BetterAuth:
-    """The server in a process of its own; it can be stopped, and started again on the same port."""
-
-    def __init__(self, directory: Path, database_url: str, **env: object) -> None:
-        self.database_url = database_url
-        self.url = ""
-        self.created: list[str] = []
-        self._directory = directory
-        self._env = {"better_auth_secret": SECRET, "database_url": database_url, "frontend": FRONTEND} | env
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def jwks_url(self) -> str:
-        """Where the public keys are."""
-        return f"{self.url}/api/auth/jwks"
-
-    def start(self, port: int = 0) -> "BetterAuth":
-        """Start it, and wait until it listens."""
-        env = environment(**self._env, port=port, better_auth_telemetry=0, no_color=1)
-        with tempfile.NamedTemporaryFile("w+b", suffix=".log") as log:
-            self._process = process = subprocess.Popen(
-                [node(), "server.mjs"],
-                cwd=self._directory,
-                env=env,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-            def line() -> str:
-                output = Path(log.name).read_text()
-                assert process.poll() is None, f"The Better Auth server ended:\n{output}"
-                return next((line for line in output.splitlines(keepends=True) if line.startswith('{"url"')), "")
-
-            wait_until(lambda: line().endswith("\n"))
-            said = json.loads(line())
-        self.url, self.created = said["url"], said["created"]
-        return self
-
-    def stop(self) -> None:
-        """Kill it with all that it started, if it runs."""
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.communicate()
-            self._process = None
-
-    def restart(self, **env: object) -> None:
-        """Start it again where it was, with what is now different."""
-        self.stop()
-        self._env |= env
-        self.start(int(self.url.rpartition(":")[2]))
-
-    async def key_ids(self, http: httpx.AsyncClient) -> set[str]:
-        """Give the ids of the published keys."""
-        return {key["kid"] for key in (await http.get(self.jwks_url)).json()["keys"]}
-
-    async def expire_keys(self, ago: timedelta) -> None:
-        """Let every key be past its time, so that the plugin makes the next one."""
-        await fetch(self.database_url, 'UPDATE jwks SET "expiresAt" = now() - $1::interval', ago)
-
-
-def node() -> str:
-    """Give the Node that is installed, or skip the test."""
-    return shutil.which("node") or pytest.skip("Node is not installed: install Node 20 or later with npm to run this")
-
-
-def bearer(token: str) -> dict[str, str]:
-    """Give the header that carries a token."""
-    return {"Authorization": f"Bearer {token}"}
-
-
-def claims_of(token: str) -> dict[str, Any]:
-    """Read a token without verifying it."""
-    return jwt.decode(token, options={"verify_signature": False})
-
-
-@pytest.fixture(scope="session")
-def installed() -> Path:
-    """Install the server once for all runs, and give its directory."""
-    node()
-    if (npm := shutil.which("npm")) is None:
-        pytest.fail("npm is not on the PATH, and Node is: install it to run this")
-    manifest = (SOURCES / "package.json").read_bytes()
-    directory = PROJECT / ".data" / f"better-auth-{hashlib.sha256(manifest + AS_OF.encode()).hexdigest()[:12]}"
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # other workers wait for the first one
-        if not (directory / "installed").exists():
-            (directory / "package.json").write_bytes(manifest)
-            _install(npm, directory)
-            (directory / "installed").touch()
-        for script in SOURCES.glob("*.mjs"):  # beside the packages, for Node looks for them there
-            copy = directory / f"{script.name}.{os.getpid()}"
-            shutil.copyfile(script, copy)
-            copy.replace(directory / script.name)
-    return directory
-
-
-def _install(npm: str, directory: Path) -> None:
-    hint = (
-        f"The registry must be reachable once; `npm install` in {directory.relative_to(PROJECT)} shows why it is not."
-    )
-    try:
-        done = subprocess.run(
-            [npm, *INSTALL, AS_OF],
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=INSTALL_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        pytest.fail(f"npm did not install Better Auth within {INSTALL_SECONDS} s. {hint}")
-    if done.returncode != 0:
-        pytest.fail(f"npm did not install Better Auth. {hint}\n{done.stdout}")
-
-
-@pytest.fixture(scope="module")
-async def http() -> AsyncIterator[httpx.AsyncClient]:
-    """Give a client for the network, without cookies of its own and without the machine's proxies."""
-    no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
-    async with httpx.AsyncClient(trust_env=False, timeout=30, cookies=no_cookies) as client:
-        yield client
-        assert not client.cookies
-
-
-@pytest.fixture(scope="module")
-async def servers(installed: Path, new_database: Callable[[], Any]) -> AsyncIterator[Callable[..., Any]]:
-    """Give a function that gives the server of an algorithm, on a database that the application shares."""
-    started: dict[str, BetterAuth] = {}
-
-    async def server_of(algorithm: str) -> BetterAuth:
-        if algorithm not in started:
-            server = BetterAuth(installed, await new_database(), key_algorithm=algorithm)
-            started[algorithm] = server.start()
-            await migrated(server.database_url)
-        return started[algorithm]
-
-    try:
-        yield server_of
-    finally:
-        for server in started.values():
-            server.stop()
-
-
-@pytest.fixture
-async def server(servers: Callable[[str], Awaitable[BetterAuth]], request: pytest.FixtureRequest) -> BetterAuth:
-    """Give the server of the algorithm that the test names, or of Better Auth's default."""
-    return await servers(getattr(request, "param", PUBLISHED[0]))
-
-
-@pytest.fixture
-async def own_server(installed: Path, new_database: Callable[[], Any]) -> AsyncIterator[BetterAuth]:
-    """Give a server that does not run yet, to be stopped and started, on a migrated database."""
-    server = BetterAuth(installed, await new_database())
-    await migrated(server.database_url)
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-@pytest.fixture
-async def rotating_server(installed: Path, new_database: Callable[[], Any]) -> AsyncIterator[BetterAuth]:
-    """Give a server that makes a new key many times a second, on a migrated database."""
-    server = BetterAuth(installed, await new_database(), rotation_interval=0.02)
-    try:
-        await migrated(server.database_url)
-        yield server.start()
-    finally:
-        server.stop()
-
-
-@pytest.fixture
-def no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let keys be fetched again at once, where an application waits for some seconds."""
-    for name in ("FIRST_INTERVAL_SECONDS", "MIN_INTERVAL_SECONDS"):
-        monkeypatch.setattr(jwks, name, 0.0)
-
+from tests.better_auth.server import (
+    FRONTEND,
+    NAME,
+    PASSWORD,
+    PUBLISHED,
+    SECRET,
+    TABLES,
+    BetterAuth,
+    api,
+    bearer,
+    claims_of,
+    migrated,
+    node,
+    sign_up,
+    status,
+)
+from tests.live import environment, fetch, free_port, until
+from tests.support import assert_problem
 
 by_algorithm = pytest.mark.parametrize("server", PUBLISHED, indirect=True)
-
-
-async def sign_up(http: httpx.AsyncClient, server: BetterAuth, name: str = NAME) -> Person:
-    """Sign a new user up."""
-    body = {"email": f"{os.urandom(8).hex()}@example.com", "password": PASSWORD, "name": name}
-    url = f"{server.url}/api/auth/sign-up/email"
-    response = await http.post(url, json=body, headers={"Origin": FRONTEND})
-    assert response.status_code == 200, response.text
-    return Person(server, http, response.json())
-
-
-async def migrated(database_url: str, target: str = "head") -> list[Any]:
-    """Migrate our side; give what then differs from the models."""
-    database = Database(Settings(environment="test", database_url=database_url))
-    try:
-        await migrate(database, target)
-        return await differences(database)
-    finally:
-        await database.close()
-
-
-@asynccontextmanager
-async def api(server: BetterAuth, **given: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """Run the application on the server's keys and database; give a client without a token."""
-    keys = {"better_auth_jwks_url": server.jwks_url} if "better_auth_secret" not in given else {}
-    app = create_app(Settings(environment="test", database_url=server.database_url, **(keys | given)))
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with running(app), httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
-        yield client
-
-
-async def status(client: httpx.AsyncClient, person: Person, token: str) -> int:
-    """Ask for the person's todos."""
-    return (await client.get(person.todos, headers=bearer(token))).status_code
 
 
 # Tokens

@@ -19,6 +19,7 @@ from sqlalchemy.schema import CreateSchema
 from sqlmodel import AutoString
 
 from app.db import migrate as migrations
+from app.db import suitability
 from app.db.base import SCHEMA, metadata
 from app.db.config import Database
 from app.db.migrate import current_revision, differences, make_migration, migrate, pending_revisions
@@ -454,7 +455,7 @@ class TestMakeMigration:
 
 
 async def test_an_old_server_is_refused(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(migrations, "OLDEST", (99,))
+    monkeypatch.setattr(suitability, "OLDEST", (99,))
     with pytest.raises(OperatorError, match="older than PostgreSQL 99"):
         await migrate(database)
     assert await current_revision(database) is None

@@ -13,6 +13,7 @@ from litestar import Litestar
 
 from app.db.config import embedded_postgres, open_database
 from app.db.migrate import migrate, pending_revisions
+from app.db.suitability import require_suitable
 from app.domain.system.checks import run_checks
 from app.domain.system.deployment import deployment_findings
 from app.domain.system.findings import Finding
@@ -88,6 +89,7 @@ async def _migrate(settings: Settings) -> None:
 
 async def _warn_of_pending(settings: Settings) -> None:
     async with open_database(settings) as database:
+        await require_suitable(database)
         if pending := await pending_revisions(database):
             click.echo(f"Warning: {len(pending)} migrations are pending: run `python manage.py migrate`.", err=True)
 

@@ -13,7 +13,7 @@ from sqlalchemy import ExceptionContext, event, make_url
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.db import row_security
+from app.db import libpq, row_security
 from app.db.base import owners
 from app.db.embedded import EmbeddedPostgres
 from app.db.supervisor import EmbeddedPostgresError
@@ -32,6 +32,7 @@ class Database:
         """`url` is the embedded database's; by default the settings name one."""
         target = parse_database_url(url) if url else settings.connection_target
         assert target is not None, "the embedded database is started before this"
+        libpq.forget_variables()
         self.config = alchemy_config(settings, target)
         self.engine = self.config.get_engine()
         self.secured = settings.database_rls

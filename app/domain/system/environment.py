@@ -15,8 +15,7 @@ def environment_findings() -> list[Finding]:
         Finding("E001", "warning", f"{name} is set, and is no setting: {setting} is probably meant.")
         for name, setting in lookalikes(names, Settings.model_fields).items()
     ]
-    ignored = [
-        Finding("E002", "warning", f"{name} is set, and has no effect: DATABASE_URL alone says how to connect.")
-        for name in libpq.set_variables()
-    ]
-    return [*meant, *ignored]
+    if ignored := libpq.set_variables():
+        message = f"DATABASE_URL alone says how to connect: {', '.join(ignored)} of the environment has no effect."
+        meant.append(Finding("E002", "warning", message))
+    return meant

@@ -10,26 +10,26 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.lib.database_url import ConnectionTarget, DatabaseUrlError, parse_database_url
 from app.lib.env_file import EnvFileError, Values, read_env_file
 from app.lib.errors import OperatorError
 from app.lib.origins import each, normalise_host, normalise_origin
+from app.lib.setting_values import (
+    INSECURE,
+    MISSING,
+    CommaSeparated,
+    FilePath,
+    LowerCase,
+    Refused,
+    in_home,
+    without_margin,
+)
 
 PROJECT = Path(__file__).resolve().parents[2]
 MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: at least the size of the hash of HS256
-_QUOTES = ('""', "''", "“”", "\u2018\u2019")
-_VERBATIM = ("better_auth_secret", "better_auth_secret_previous")  # a space may be part of a secret
 NEW_SECRET = "openssl rand -base64 32"  # noqa: S105 - how to make one
 STORE_SCHEMES = ("redis", "rediss", "valkey", "valkeys")
 OPENABLE_PATHS = ("/api/health", "/api/schema", "/api/schema/openapi.json")
@@ -57,26 +57,6 @@ class Environment(StrEnum):
     DEVELOPMENT = "development"
     TEST = "test"
     PRODUCTION = "production"
-
-
-def _split(value: Any) -> Any:
-    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
-
-
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
-
-
-def _in_home(path: Path) -> Path:
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        raise ValueError("begins with ~ and names no user of this machine: write the whole path") from None
-
-
-CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split)]
-LowerCase = BeforeValidator(_lower)
-FilePath = Annotated[Path, AfterValidator(_in_home)]
 
 
 class Settings(BaseSettings):
@@ -248,43 +228,23 @@ class Settings(BaseSettings):
 
         Required settings are required here, so that they are reported together with all other problems.
         """
-        cleaned = {name: _without_margin(name, value) for name, value in values.items()}
+        cleaned = {name: without_margin(name, value) for name, value in values.items()}
         cleaned = {name: value for name, value in cleaned.items() if value != "" or name == "environment"}
         if str(cleaned.get("environment", "")).lower() == Environment.PRODUCTION:
             key_sources = ("better_auth_secret", "better_auth_jwks_url", "better_auth_jwks_file")
             if not any(cleaned.get(name) for name in key_sources):
-                cleaned["better_auth_secret"] = _MISSING
+                cleaned["better_auth_secret"] = MISSING
             if not cleaned.get("database_url"):
-                cleaned["database_url"] = _MISSING
+                cleaned["database_url"] = MISSING
             if str(cleaned.get("better_auth_jwks_url") or "").lower().startswith("http:"):
-                cleaned["better_auth_jwks_url"] = _INSECURE
+                cleaned["better_auth_jwks_url"] = INSECURE
         return cleaned
-
-
-class _Refused:
-    """Stands for a value that is refused, whatever the type of its setting."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-
-
-_MISSING = _Refused("is required in production")
-_INSECURE = _Refused("must be an https:// URL in production: who can change the keys can be any user")
-_QUOTED = _Refused("has quotes around it, which are part of the value here: leave them out")
-
-
-def _without_margin(name: str, value: Any) -> Any:
-    if not isinstance(value, str) or not (text := value.strip()):
-        return "" if isinstance(value, str) else value
-    if len(text) > 1 and text[0] + text[-1] in _QUOTES:
-        return _QUOTED
-    return value if name in _VERBATIM else text
 
 
 def _problem(error: Any) -> str:
     name = str(error["loc"][0]).upper() if error["loc"] else "SETTINGS"
     hint = f"; {_WHAT_TO_SET[name]}" if name in _WHAT_TO_SET else ""
-    if isinstance(refused := error.get("input"), _Refused):
+    if isinstance(refused := error.get("input"), Refused):
         return f"{name} {refused.reason}{hint}"
     cause = (error.get("ctx") or {}).get("error")
     said = str(cause) if isinstance(cause, (ValueError, DatabaseUrlError)) else error["msg"]
@@ -297,7 +257,7 @@ def env_file_values() -> Values:
     if named is not None and not named.strip():
         return {}
     try:
-        path = PROJECT / ".env" if named is None else _in_home(Path(named))
+        path = PROJECT / ".env" if named is None else in_home(Path(named))
         if path.exists() and not path.is_dir():
             return read_env_file(path)
     except (EnvFileError, OSError, UnicodeDecodeError, ValueError) as error:

@@ -26,7 +26,7 @@ def refuse_unsuitable(connection: Connection) -> None:
 
 async def require_suitable(database: Database) -> None:
     """As `refuse_unsuitable`, on a connection of its own."""
-    async with database.begin(unscoped="look at the database's encoding") as connection:
+    async with database.begin(unscoped="check the encoding") as connection:
         await connection.run_sync(refuse_unsuitable)
 
 

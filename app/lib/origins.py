@@ -50,7 +50,7 @@ def normalise_host(text: str) -> str:
     if "@" in text or any(map(str.isspace, text)):
         raise ValueError("is not a host name: write one like api.example.com")
     if text == "*":
-        raise ValueError("is *: leave the setting empty to serve any host")
+        raise ValueError("is *: to serve any host, leave it empty")
     if text.startswith("."):
         raise ValueError("begins with a dot: write *.example.com for every name below example.com")
     authority = re.split(r"[/?#\\]", text.rpartition("://")[2])[0]

@@ -91,7 +91,7 @@ def test_a_host_becomes_what_clients_send(text: str, host: str) -> None:
         ("api.example.com/", "write api.example.com,"),
         ("*.example.com:443", r"write \*.example.com,"),
         ("[::1]:8000", r"write \[::1\],"),
-        ("*", "leave the setting empty"),
+        ("*", "leave it empty"),
         (".example.com", r"write \*.example.com"),
         ("api.*.com", "host"),
         ("*api.example.com", "host"),

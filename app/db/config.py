@@ -1,20 +1,23 @@
 """Settings to engines: one pool, seen twice, in transactions for writes and in autocommit for reads."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 from uuid import uuid4
 
 from advanced_alchemy.extensions.litestar import EngineConfig, SQLAlchemyAsyncConfig
-from sqlalchemy import event, make_url
+from sqlalchemy import ExceptionContext, event, make_url
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.db import row_security
+from app.db import libpq, row_security
 from app.db.base import owners
 from app.db.embedded import EmbeddedPostgres
 from app.db.supervisor import EmbeddedPostgresError
+from app.lib.database_errors import is_lost
 from app.lib.database_url import ConnectionTarget, parse_database_url
 from app.lib.errors import OperatorError
 from app.lib.session import Session
@@ -29,6 +32,7 @@ class Database:
         """`url` is the embedded database's; by default the settings name one."""
         target = parse_database_url(url) if url else settings.connection_target
         assert target is not None, "the embedded database is started before this"
+        libpq.forget_variables()
         self.config = alchemy_config(settings, target)
         self.engine = self.config.get_engine()
         self.secured = settings.database_rls
@@ -39,6 +43,7 @@ class Database:
         waits = (settings.database_pool_timeout, settings.database_connect_timeout, settings.database_statement_timeout)
         self._deadline = sum(waits) + 1
         event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
+        event.listen(self.engine.sync_engine, "handle_error", LostConnections())
         set_tripwire(self.engine.sync_engine, owners)
         if self.secured:
             row_security.announce_users(self.engine.sync_engine)
@@ -140,6 +145,29 @@ def _without_prepared_statements() -> dict[str, Any]:
         "prepared_statement_cache_size": 0,
         "prepared_statement_name_func": lambda: f"__asyncpg_{uuid4()}__",
     }
+
+
+class LostConnections:
+    """Closes the connections of errors after which they are of no use, though the server keeps them open.
+
+    After a failover all idle ones lead to the old server. They are replaced together, but at most once in
+    `INTERVAL` seconds: else each write to a database that stays read-only would have all readers reconnect.
+    """
+
+    INTERVAL = 1
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._next = -math.inf
+
+    def __call__(self, context: ExceptionContext) -> None:
+        """Mark the connection as lost (SQLAlchemy's event `handle_error`)."""
+        if context.connection is None or not is_lost(context.original_exception):
+            return
+        context.is_disconnect = True
+        context.invalidate_pool_on_disconnect = (now := self._clock()) >= self._next
+        if context.invalidate_pool_on_disconnect:
+            self._next = now + self.INTERVAL
 
 
 def _refuse_closed(dbapi_connection: Any, *_: Any) -> None:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -14,31 +14,32 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 from alembic.util.exc import CommandError as AlembicError
-from sqlalchemy import Column, Connection, MetaData, String, Table, func, select
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy import Column, Connection, MetaData, String, Table, false, func, inspect, select, update
 from sqlalchemy.schema import CreateSchema
 from sqlmodel import AutoString
 
 from app.db import policies, row_security  # noqa: F401 - migrations and their comparison know policies
 from app.db.base import SCHEMA, metadata
 from app.db.config import Database
-from app.lib.database_errors import sqlstate
-from app.lib.errors import OperatorError
+from app.db.suitability import refuse_unsuitable
+from app.lib.database_errors import lacks_schema
+from app.lib.errors import OperatorError, Unavailable
 
 VERSION_TABLE = "alembic_version"
 LOCK_TIMEOUT = "10s"
-OLDEST = (15,)  # the first to clear one column of a reference that ends
 _LOCK = 0x746F646F  # any number that all replicas share
-_UNDEFINED_TABLE = ("42P01", "3F000")
 
 _versions = Table(VERSION_TABLE, MetaData(schema=SCHEMA), Column("version_num", String(32)))
 _CURRENT = select(_versions.c.version_num)
+_STATE = _CURRENT.add_columns(func.current_setting("transaction_read_only") == "on")
+_WRITE_NOTHING = update(_versions).values(version_num=_versions.c.version_num).where(false())
 
 
 def alembic_config() -> Config:
     """Configure Alembic without an ini file."""
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    folder = Path(__file__).parent / "migrations"
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))  # ConfigParser's escape
     config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
     config.set_main_option("path_separator", "os")
     return config
@@ -57,18 +58,38 @@ def revisions() -> list[Script]:
 
 async def current_revision(database: Database) -> str | None:
     """The migration that the database is at; None before the first. Raises `Unavailable`."""
+    return (await _read_state(database))[0]
+
+
+async def _read_state(database: Database) -> tuple[str | None, bool]:
+    """Return the revision, and whether the database refuses writes."""
     try:
-        rows = await database.session().read(_CURRENT, {})
-    except ProgrammingError as error:
-        if sqlstate(error) in _UNDEFINED_TABLE:
-            return None
+        rows = await database.session().read(_STATE, {})
+    except Unavailable as error:
+        if lacks_schema(error):
+            return None, False
         raise
-    return rows[0][0] if rows else None
+    return (rows[0][0], rows[0][1]) if rows else (None, False)
 
 
 async def pending_revisions(database: Database) -> list[str]:
     """The migrations that are not applied yet. Raises `Unavailable`."""
-    current = await current_revision(database)
+    return _revisions_after(await current_revision(database))
+
+
+async def pending_and_read_only(database: Database) -> tuple[list[str], bool]:
+    """As `pending_revisions`, and whether the database refuses writes, in the same round trip.
+
+    Where it does, the connections are dropped: after a failover they lead to a standby, and new ones may not.
+    """
+    current, read_only = await _read_state(database)
+    if read_only:
+        with suppress(Unavailable):
+            await database.session().write(_WRITE_NOTHING, {})
+    return _revisions_after(current), read_only
+
+
+def _revisions_after(current: str | None) -> list[str]:
     known = [script.revision for script in revisions()]
     if current is not None and current not in known:
         return []  # made by a newer release, which a rolling deployment has already started
@@ -160,11 +181,14 @@ def _render(kind: str, item: Any, _: Any) -> str | Literal[False]:
 
 
 def run_in(connection: Connection, configure: Callable[..., None]) -> None:
-    """For env.py: take the lock of all replicas, make the schema, and configure the context."""
+    """For env.py: take the lock of all replicas, make the schema if it is missing, and configure the context."""
     connection.execute(select(func.set_config("lock_timeout", LOCK_TIMEOUT, True)))
     connection.execute(select(func.set_config("statement_timeout", "0", True)))
     connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-    connection.execute(CreateSchema(SCHEMA, if_not_exists=True))
+    if not inspect(connection).has_schema(
+        SCHEMA
+    ):  # IF NOT EXISTS asks for CREATE on the database even where it is there
+        connection.execute(CreateSchema(SCHEMA))
     configure(connection=connection, **_context_options())
 
 
@@ -180,8 +204,7 @@ async def _alembic(database: Database, run: Callable[[Config, Connection], None]
     config = alembic_config()
 
     def in_transaction(connection: Connection) -> None:
-        if (connection.dialect.server_version_info or OLDEST) < OLDEST:
-            raise OperatorError(f"The database server is older than PostgreSQL {OLDEST[0]}, which is needed.")
+        refuse_unsuitable(connection)
         config.attributes["connection"] = connection
         with _computed_columns_unseen():
             run(config, connection)

@@ -11,13 +11,16 @@ from litestar import Litestar
 from sqlalchemy.exc import DBAPIError
 
 from app.lib.auth import USER_ID
-from app.lib.database_errors import sqlstate, translate
+from app.lib.database_errors import lacks_schema, sqlstate, translate
 from app.lib.errors import OperatorError, Unavailable
 from app.lib.settings import Settings
 
-_UNDEFINED_TABLE = "42P01"
-_LOCK_TIMEOUT = "55P03"
-_NO_PRIVILEGE = "42501"
+_HINTS = {
+    "25006": "The database is read-only, a standby probably: let DATABASE_URL name the primary server.",
+    "42501": "The database refuses it ({}): give its user the right, or correct DATABASE_URL.",
+    "55P03": "Another process holds the lock, a migration probably: wait for it, and try again.",
+}
+"""What to do, by SQLSTATE."""
 
 
 class UserId(click.ParamType[str]):
@@ -69,12 +72,10 @@ def explained() -> Iterator[None]:
 def _explain(error: Exception) -> str | None:
     if isinstance(error, OperatorError):
         return str(error)
-    if sqlstate(error) == _UNDEFINED_TABLE:
-        return "The database has no tables yet: run `python manage.py migrate`."
-    if sqlstate(error) == _LOCK_TIMEOUT:
-        return "Another process holds the lock, a migration probably: wait for it, and try again."
-    if sqlstate(error) == _NO_PRIVILEGE:
-        return f"The database refuses it ({_reason(error)}): give its user the right, or correct DATABASE_URL."
+    if lacks_schema(error):
+        return "The database lacks tables of this release: run `python manage.py migrate`."
+    if hint := _HINTS.get(sqlstate(error) or sqlstate(error.__cause__ or error) or ""):
+        return hint.format(_reason(error))
     if isinstance(error, Unavailable) or isinstance(translate(error, {}), Unavailable):
         return f"The database cannot be reached ({_reason(error)}). Start it, or correct DATABASE_URL."
     return None

@@ -2,12 +2,15 @@
 
 import re
 import ssl
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from msgspec import Struct
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+DEFAULT_PORT = 5432
 _SCHEMES = {"postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg", "postgresql+psycopg2"}
 # asyncpg negotiates these two itself; libpq's meaning of the others is an SSLContext.
 _OPPORTUNISTIC = {"allow", "prefer"}
@@ -44,12 +47,17 @@ def parse_database_url(text: str) -> ConnectionTarget:
         raise DatabaseUrlError("names no database: expected postgresql://user:password@host:5432/database")
     options = {key: value if isinstance(value, str) else value[-1] for key, value in url.query.items()}
     kept: dict[str, str] = {name: options.pop(name) for name in ("host", "port") if name in options}  # of a Unix socket
+    if (host := unquote(url.host or "")).startswith("/"):  # libpq's way to name a socket: %2Frun%2Fpostgresql
+        kept = {"host": host, "port": str(url.port or DEFAULT_PORT)} | kept
     neon_pooler = "-pooler." in (url.host or "")
     pooled = _flag(options.pop("pgbouncer", str(neon_pooler)))
     arguments = _arguments(options)
     if options:
         raise DatabaseUrlError(f"has options that are not supported: {', '.join(sorted(options))}")
-    return ConnectionTarget(url.set(drivername="postgresql+asyncpg", query=kept), arguments, pooled)
+    # A `host` among the options wins, as in libpq.
+    name, port = (None, None) if "host" in kept else (url.host, url.port)
+    url = URL.create("postgresql+asyncpg", url.username, url.password, name, port, url.database, kept)
+    return ConnectionTarget(url, arguments, pooled)
 
 
 def _arguments(options: dict[str, str]) -> dict[str, Any]:
@@ -84,8 +92,9 @@ def _ssl(mode: str, root_certificate: str | None) -> ssl.SSLContext | str | bool
 
 def _trusting(root_certificate: str | None) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cafile=root_certificate)
-    except (OSError, ssl.SSLError):
+        path = Path(root_certificate).expanduser() if root_certificate else None
+        return ssl.create_default_context(cafile=path)
+    except (OSError, RuntimeError, ssl.SSLError):
         raise DatabaseUrlError("names an sslrootcert that cannot be read") from None
 
 

@@ -45,7 +45,7 @@ class ApiError(Exception):
 
     status: ClassVar[int] = HTTPStatus.INTERNAL_SERVER_ERROR
     detail: ClassVar[str] = "The server could not answer this request"
-    event: ClassVar[str | None] = None  # the name that it has in the log, where it concerns security
+    event: str | None = None  # the name that it has in the log, where it concerns security or operators
     cause: str | None = None  # a short code, for the log alone
 
     def __init__(self, detail: str | None = None, headers: dict[str, str] | None = None, **members: Any) -> None:
@@ -53,6 +53,11 @@ class ApiError(Exception):
         self.headers = headers or {}
         self.members = members  # extension members of the problem (RFC 9457, 3.2)
         super().__init__(self.message)
+
+    def logged_as(self, event: str, cause: str) -> Self:
+        """Set what the log says of it."""
+        self.event, self.cause = event, cause
+        return self
 
     def within(self, index: int, pointer: str) -> Self:
         """Say of which of several operations it is the error; `pointer` leads to its data."""

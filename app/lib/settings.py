@@ -8,26 +8,29 @@ from contextlib import suppress
 from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 from urllib.parse import urlsplit
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.lib.database_url import ConnectionTarget, DatabaseUrlError, parse_database_url
+from app.lib.env_file import EnvFileError, Values, read_env_file
 from app.lib.errors import OperatorError
+from app.lib.origins import each, normalise_host, normalise_origin
+from app.lib.setting_values import (
+    INSECURE,
+    MISSING,
+    CommaSeparated,
+    FilePath,
+    LowerCase,
+    Refused,
+    in_home,
+    without_margin,
+)
 
 PROJECT = Path(__file__).resolve().parents[2]
 MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: at least the size of the hash of HS256
-_ORIGIN = re.compile(r"https?://[^\s/?#@]+")
 _RESOURCE = re.compile(r"https?://[^\s/?#@\\]+(/[^\s?#\\]*)?")
 NEW_SECRET = "openssl rand -base64 32"  # noqa: S105 - how to make one
 STORE_SCHEMES = ("redis", "rediss", "valkey", "valkeys")
@@ -58,49 +61,29 @@ class Environment(StrEnum):
     PRODUCTION = "production"
 
 
-def _split(value: Any) -> Any:
-    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
-
-
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
-
-
-def _blank_is_unset(value: Any) -> Any:
-    return None if isinstance(value, str) and not value.strip() else value
-
-
-def _blank_is_default_folder(value: Any) -> Any:
-    return PROJECT / ".data" if isinstance(value, str) and not value.strip() else value
-
-
-CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split)]
-Blankable = BeforeValidator(_blank_is_unset)
-
-
 class Settings(BaseSettings):
     """The configuration of one process. `load()` reads it; tests construct it."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_file_encoding="utf-8", hide_input_in_errors=True)
 
-    environment: Annotated[Environment, BeforeValidator(_lower)] = Environment.DEVELOPMENT
+    environment: Annotated[Environment, LowerCase] = Environment.DEVELOPMENT
 
-    database_url: Annotated[SecretStr | None, Blankable] = None
+    database_url: SecretStr | None = None
     database_pool_size: int = Field(default=10, ge=1, le=1000)
     database_pool_overflow: int = Field(default=10, ge=0, le=1000)
     database_pool_timeout: int = Field(default=5, ge=1, le=300)
     database_connect_timeout: float = Field(default=5, gt=0, le=300)
     database_statement_timeout: float = Field(default=15, gt=0, le=3600)
     database_rls: bool = False
-    data_dir: Annotated[Path, BeforeValidator(_blank_is_default_folder)] = PROJECT / ".data"
+    data_dir: FilePath = PROJECT / ".data"
 
-    better_auth_secret: Annotated[SecretStr | None, Blankable] = None
-    better_auth_secret_previous: Annotated[SecretStr | None, Blankable] = None
-    better_auth_jwks_url: Annotated[str | None, Blankable] = None
-    better_auth_jwks_file: Annotated[Path | None, Blankable] = None
+    better_auth_secret: SecretStr | None = None
+    better_auth_secret_previous: SecretStr | None = None
+    better_auth_jwks_url: str | None = None
+    better_auth_jwks_file: FilePath | None = None
     better_auth_issuer: CommaSeparated = []
     better_auth_audience: CommaSeparated = []
-    resource: Annotated[str | None, Blankable] = None
+    resource: str | None = None
     user_id_claims: CommaSeparated = ["sub", "id"]
     role_claim: str = Field(default="role", min_length=1)
     jwt_leeway: float = Field(default=10, ge=0, le=300)
@@ -111,7 +94,7 @@ class Settings(BaseSettings):
     trusted_proxies: CommaSeparated = []
     rate_limit_per_minute: int = Field(default=600, ge=0, le=1_000_000)
     auth_failures_per_minute: int = Field(default=60, ge=0, le=1_000_000)
-    rate_limit_store_url: Annotated[SecretStr | None, Blankable] = None
+    rate_limit_store_url: SecretStr | None = None
     body_limit: int = Field(default=1024 * 1024, ge=1024, le=1024**3)
     client_timeout: float = Field(default=10, gt=0, le=300)
     max_connections: int = Field(default=5000, ge=0, le=1_000_000)
@@ -119,8 +102,8 @@ class Settings(BaseSettings):
 
     tasks_dialect: bool = True
 
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_user_ids: Annotated[Literal["hashed", "plain", "none"], BeforeValidator(_lower)] = "hashed"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], LowerCase] = "info"
+    log_user_ids: Annotated[Literal["hashed", "plain", "none"], LowerCase] = "hashed"
 
     @classmethod
     def load(cls) -> Self:
@@ -128,15 +111,13 @@ class Settings(BaseSettings):
 
         Raises `ConfigurationError` with all problems. In development without a secret, one is made and kept.
         """
-        file = os.environ.get("ENV_FILE", str(PROJECT / ".env"))
-        if "ENV_FILE" in os.environ and file and not Path(file).is_file():
-            raise ConfigurationError(["ENV_FILE names a file that does not exist"])
+        in_environment = {name.lower() for name in os.environ}
+        in_file = {name.lower(): value for name, value in env_file_values().items()}
+        chosen = {name: in_file[name] or "" for name in cls.model_fields.keys() & in_file.keys() - in_environment}
         try:
-            settings = cls(_env_file=file or None)
+            settings = cls(_env_file=None, **cast("dict[str, Any]", chosen))
         except ValidationError as error:
             raise ConfigurationError(list(map(_problem, error.errors()))) from None
-        except UnicodeDecodeError:
-            raise ConfigurationError(["The .env file is not UTF-8"]) from None
         if settings.better_auth_secret is None and not settings.in_production:
             try:
                 secret = SecretStr(development_secret(settings.data_dir))
@@ -177,8 +158,12 @@ class Settings(BaseSettings):
     @field_validator("better_auth_secret", "better_auth_secret_previous")
     @classmethod
     def _long_secret(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and (size := len(value.get_secret_value().encode())) < MIN_SECRET_BYTES:
-            raise ValueError(f"is {size} bytes long, at least {MIN_SECRET_BYTES} are needed")
+        if value is not None:
+            secret = value.get_secret_value()
+            if secret != secret.strip():
+                raise ValueError("has whitespace around it, a line's end perhaps: leave it out")
+            if (size := len(secret.encode())) < MIN_SECRET_BYTES:
+                raise ValueError(f"is {size} bytes long, at least {MIN_SECRET_BYTES} are needed")
         return value
 
     @field_validator("rate_limit_store_url")
@@ -226,17 +211,12 @@ class Settings(BaseSettings):
     @field_validator("cors_origins")
     @classmethod
     def _exact_origins(cls, value: list[str]) -> list[str]:
-        for origin in value:
-            if origin != "*" and not _ORIGIN.fullmatch(origin):
-                raise ValueError("has an entry that is not an origin like https://app.example.com, without a path")
-        return value
+        return each(value, normalise_origin)
 
     @field_validator("allowed_hosts")
     @classmethod
     def _named_hosts(cls, value: list[str]) -> list[str]:
-        if "*" in value:
-            raise ValueError("has *: leave it empty to serve any")
-        return value
+        return each(value, normalise_host)
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -257,32 +237,49 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _nothing_assumed_in_production(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Make the required settings required here, so that they are reported together with the others."""
-        if str(values.get("environment", "")).lower() == Environment.PRODUCTION:
+    def _as_meant(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Blank is unset, and whitespace or quotes around a value are none of it; then what production needs.
+
+        Required settings are required here, so that they are reported together with all other problems.
+        """
+        cleaned = {name: without_margin(name, value) for name, value in values.items()}
+        cleaned = {name: value for name, value in cleaned.items() if value != "" or name == "environment"}
+        if str(cleaned.get("environment", "")).lower() == Environment.PRODUCTION:
             key_sources = ("better_auth_secret", "better_auth_jwks_url", "better_auth_jwks_file")
-            if not any(_blank_is_unset(values.get(name)) for name in key_sources):
-                values["better_auth_secret"] = _MISSING
-            if not _blank_is_unset(values.get("database_url")):
-                values["database_url"] = _MISSING
-            if str(values.get("better_auth_jwks_url") or "").strip().lower().startswith("http:"):
-                values["better_auth_jwks_url"] = _INSECURE
-        return values
-
-
-_MISSING, _INSECURE = object(), object()
+            if not any(cleaned.get(name) for name in key_sources):
+                cleaned["better_auth_secret"] = MISSING
+            if not cleaned.get("database_url"):
+                cleaned["database_url"] = MISSING
+            if str(cleaned.get("better_auth_jwks_url") or "").lower().startswith("http:"):
+                cleaned["better_auth_jwks_url"] = INSECURE
+        return cleaned
 
 
 def _problem(error: Any) -> str:
     name = str(error["loc"][0]).upper() if error["loc"] else "SETTINGS"
     hint = f"; {_WHAT_TO_SET[name]}" if name in _WHAT_TO_SET else ""
-    if error.get("input") is _MISSING:
-        return f"{name} is required in production{hint}"
-    if error.get("input") is _INSECURE:
-        return f"{name} must be an https:// URL in production: who can change the keys can be any user"
+    if isinstance(refused := error.get("input"), Refused):
+        return f"{name} {refused.reason}{hint}"
     cause = (error.get("ctx") or {}).get("error")
     said = str(cause) if isinstance(cause, (ValueError, DatabaseUrlError)) else error["msg"]
     return f"{name} {said}{hint}" if cause else f"{name}: {said}{hint}"
+
+
+def env_file_values() -> Values:
+    """Return what the file has that `ENV_FILE` names, `.env` by default. Raises `ConfigurationError`."""
+    named = os.environ.get("ENV_FILE")
+    if named is not None and not named.strip():
+        return {}
+    try:
+        path = PROJECT / ".env" if named is None else in_home(Path(named))
+        if path.exists() and not path.is_dir():
+            return read_env_file(path)
+    except (EnvFileError, OSError, UnicodeDecodeError, ValueError) as error:
+        reason = str(error) if isinstance(error, EnvFileError) else "The .env file cannot be read, or is not UTF-8"
+        raise ConfigurationError([reason]) from None
+    if named is not None:
+        raise ConfigurationError(["ENV_FILE names a file that does not exist"])
+    return {}
 
 
 def development_secret(directory: Path) -> str:

@@ -19,12 +19,13 @@ from sqlalchemy.schema import CreateSchema
 from sqlmodel import AutoString
 
 from app.db import migrate as migrations
+from app.db import suitability
 from app.db.base import SCHEMA, metadata
 from app.db.config import Database
 from app.db.migrate import current_revision, differences, make_migration, migrate, pending_revisions
 from app.lib.cli import explained
 from app.lib.errors import OperatorError
-from app.lib.settings import Settings
+from app.lib.settings import PROJECT, Settings
 from tests.live import environment, fetch, until
 from tests.support import SECRET, admin_url
 
@@ -453,8 +454,19 @@ class TestMakeMigration:
         assert await process.wait() == 0
 
 
+async def test_a_project_s_folder_may_have_any_name(url: str, tmp_path: Path) -> None:
+    project = tmp_path / "a %b$c {d} e'\"é"
+    shutil.copytree(PROJECT / "app", project / "app", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT / "manage.py", project)
+    env = environment(environment="test", database_url=url, better_auth_secret=SECRET)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(project / "manage.py"), "migrate", env=env, stdout=asyncio.subprocess.PIPE
+    )
+    assert (await process.communicate())[0].decode() == f"zero -> {HEAD}\n"
+
+
 async def test_an_old_server_is_refused(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(migrations, "OLDEST", (99,))
+    monkeypatch.setattr(suitability, "OLDEST", (99,))
     with pytest.raises(OperatorError, match="older than PostgreSQL 99"):
         await migrate(database)
     assert await current_revision(database) is None

@@ -13,7 +13,7 @@ from app.db.base import SCHEMA, owners
 from app.db.config import Database, ordinary_url
 from app.db.migrate import differences, migrate
 from app.lib import tripwire
-from app.lib.errors import OwnerGone
+from app.lib.errors import OwnerGone, Unavailable
 from app.lib.session import Session
 from app.lib.settings import Settings
 from tests.factories import todos, users
@@ -137,7 +137,7 @@ class TestPool:
 
     async def test_an_error_ends_it_too(self, unguarded: Database) -> None:
         for _ in range(unguarded.engine.pool.size() * 2):
-            with pytest.raises(DBAPIError):
+            with pytest.raises(Unavailable):
                 await unguarded.session("alice").write(text("SELECT no_such_column"), {})
             assert await seen(unguarded.session("bob")) == ["bob"]
 

@@ -70,6 +70,20 @@ class TestScheme:
         assert url.query == {"host": "/run/postgresql"}
         assert (url.host, url.database) == (None, "d")
 
+    @pytest.mark.parametrize(
+        ("url", "directory", "port"),
+        [
+            ("postgresql://u@%2Frun%2Fpostgresql/d", "/run/postgresql", "5432"),
+            ("postgresql://u@%2Frun%2Fpostgresql:6000/d", "/run/postgresql", "6000"),
+            ("postgresql://u@%2ftmp%2fa%20b%25c/d", "/tmp/a b%c", "5432"),
+            ("postgresql://u@%2Fx/d?host=/run/postgresql&port=1", "/run/postgresql", "1"),
+        ],
+    )
+    def test_a_socket_may_be_in_the_place_of_the_host(self, url: str, directory: str, port: str) -> None:
+        parsed = parse_database_url(url).url
+        assert parsed.query == {"host": directory, "port": port}
+        assert (parsed.host, parsed.port, parsed.username, parsed.database) == (None, None, "u", "d")
+
     def test_an_ipv6_host_may_be_named(self) -> None:
         assert parse_database_url("postgresql://[::1]:5432/d").url.host == "::1"
 

@@ -87,14 +87,32 @@ def raising(state: str) -> Any:
 class TestTranslation:
     @pytest.mark.parametrize(
         "state",
-        ["08006", "08003", "28P01", "3D000", "53300", "53100", "57P01", "57P03", "57014", "55P03", "40001", "40P01"],
+        [
+            "08006",
+            "08003",
+            "25006",
+            "26000",
+            "28P01",
+            "3D000",
+            "3F000",
+            "40001",
+            "40P01",
+            "42703",
+            "42P01",
+            "53300",
+            "53100",
+            "55P03",
+            "57014",
+            "57P01",
+            "57P03",
+        ],
     )
     async def test_what_may_pass_is_unavailable(self, session: Session, state: str) -> None:
         for run in (session.read, session.write):
             with pytest.raises(Unavailable):
                 await run(raising(state), {})
 
-    @pytest.mark.parametrize("state", ["42P01", "42501", "23502", "23514", "XX000", "P0001", "0A000"])
+    @pytest.mark.parametrize("state", ["42501", "23502", "XX000", "P0001", "0A000"])
     async def test_a_fault_of_our_own_stays_one(self, session: Session, state: str) -> None:
         with pytest.raises(DBAPIError):
             await session.write(raising(state), {})
@@ -330,7 +348,7 @@ class TestLostCommit:
         ("body", "status"),
         [
             ("PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(5)", 503),
-            ("RAISE EXCEPTION 'hunter2' USING ERRCODE = '23514'", 500),
+            ("RAISE EXCEPTION 'hunter2' USING ERRCODE = '23514'", 422),
             ("RAISE EXCEPTION 'hunter2' USING ERRCODE = '40001'", 503),
             ("RAISE EXCEPTION 'hunter2' USING ERRCODE = '23505'", 409),
         ],

@@ -118,6 +118,73 @@ class TestValues:
         assert settings.database_url is settings.resource is settings.connection_target is None
         assert settings.cors_origins == settings.open_paths == []
 
+    @pytest.mark.parametrize("name", sorted(Settings.model_fields.keys() - {"environment", "data_dir"}))
+    @pytest.mark.parametrize("blank", ["", " \t"])
+    def test_a_blank_value_is_the_default(self, environ: pytest.MonkeyPatch, name: str, blank: str) -> None:
+        default = Settings.model_fields[name].default
+        settings = load(environ, **{"BETTER_AUTH_JWKS_FILE": "/dev/null", name.upper(): blank})
+        if name != "better_auth_secret":  # made in development
+            assert getattr(settings, name) == default
+
+    def test_a_blank_environment_is_refused(self, environ: pytest.MonkeyPatch) -> None:
+        assert problems(environ, ENVIRONMENT="").keys() == {"ENVIRONMENT"}
+
+    @pytest.mark.parametrize(
+        ("name", "text", "value"),
+        [
+            ("LOG_LEVEL", "INFO", "info"),
+            ("LOG_LEVEL", " Warning\n", "warning"),
+            ("LOG_USER_IDS", "PLAIN ", "plain"),
+            ("BODY_LIMIT", " 2048 ", 2048),
+            ("TASKS_DIALECT", " FALSE\n", False),
+            ("ENVIRONMENT", " Test ", Environment.TEST),
+            ("BETTER_AUTH_ISSUER", " https://app.example.com\n", ["https://app.example.com"]),
+            ("CORS_ORIGINS", "HTTPS://A.example:443", ["https://a.example"]),
+            ("ALLOWED_HOSTS", "API.example.com., [::0:1]", ["api.example.com", "[::1]"]),
+        ],
+    )
+    def test_are_normalised(self, environ: pytest.MonkeyPatch, name: str, text: str, value: object) -> None:
+        assert getattr(load(environ, **{name: text}), name.lower()) == value
+
+    @pytest.mark.parametrize("margin", [" ", "\n", "\t", "\u00a0"])
+    @pytest.mark.parametrize("name", ["BETTER_AUTH_SECRET", "BETTER_AUTH_SECRET_PREVIOUS"])
+    def test_whitespace_around_a_secret_is_refused(self, environ: pytest.MonkeyPatch, name: str, margin: str) -> None:
+        for secret in (f"{SECRET}{margin}", f"{margin}{SECRET}"):
+            assert "whitespace" in problems(environ, **{name: secret})[name]
+        assert load(environ, **{name: f"{SECRET}{margin}inside"})
+
+    @pytest.mark.parametrize("quotes", ['""', "''", "“”"])
+    @pytest.mark.parametrize(
+        "name", ["BETTER_AUTH_SECRET", "BETTER_AUTH_ISSUER", "DATABASE_URL", "BODY_LIMIT", "DATA_DIR"]
+    )
+    def test_quotes_around_a_value_are_refused(self, environ: pytest.MonkeyPatch, name: str, quotes: str) -> None:
+        line = problems(environ, **{name: f"{quotes[0]}{SECRET}{quotes[1]}"})[name]
+        assert "quotes" in line
+        assert SECRET not in line
+
+    def test_a_file_s_quotes_are_not_part_of_a_value(self, environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        secret = "0123456789${HOME}$x#'abcdef012345"
+        (tmp_path / "settings").write_text("BETTER_AUTH_SECRET='{}'\n".format(secret.replace("'", "\\'")))
+        settings = load(environ, ENV_FILE=str(tmp_path / "settings"))
+        assert settings.secrets == [secret.encode()]
+
+    def test_a_file_that_cannot_be_read_is_a_problem(self, environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        for content, told in ((b"A=1\nhunter2 x='y\n", "Line 2"), (b"A=\xff\n", "UTF-8")):
+            (tmp_path / "settings").write_bytes(content)
+            environ.setenv("ENV_FILE", str(tmp_path / "settings"))
+            with pytest.raises(ConfigurationError, match=told) as error:
+                Settings.load()
+            assert "hunter2" not in str(error.value)
+
+    def test_paths_may_begin_at_home(self, environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        environ.setenv("HOME", str(tmp_path))
+        (tmp_path / "settings").write_text("DATA_DIR=~/not here\nBETTER_AUTH_JWKS_FILE=~/settings\n")
+        environ.delenv("DATA_DIR")
+        settings = load(environ, ENV_FILE="~/settings")
+        assert settings.data_dir == tmp_path / "not here"
+        assert settings.better_auth_jwks_file == tmp_path / "settings"
+        assert problems(environ, DATA_DIR="~no-such-user/x").keys() == {"DATA_DIR"}
+
     def test_nothing_is_open_by_default(self, environ: pytest.MonkeyPatch) -> None:
         settings = load(environ)
         assert settings.open_paths == settings.cors_origins == []

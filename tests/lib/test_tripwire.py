@@ -26,6 +26,8 @@ UNSCOPED = {
     ("app/db/migrate.py", "migrate"),
     ("app/db/purging.py", "purge"),
     ("app/db/seeding.py", "seed"),
+    ("app/db/suitability.py", "check the encoding"),
+    ("app/domain/system/checks.py", "check the encoding"),
     ("app/domain/system/checks.py", "check row-level security"),
     ("app/domain/users/commands.py", "erase a user"),
     ("app/domain/users/commands.py", "import a user"),

@@ -4,11 +4,18 @@ from litestar import Litestar
 
 from app.db import row_security
 from app.db.config import Database
-from app.db.migrate import differences, pending_revisions
+from app.db.migrate import differences, pending_and_read_only
+from app.db.suitability import folds_case, refuse_unsuitable
 from app.domain.system.findings import Finding
 from app.lib.auth import requires_owner
-from app.lib.errors import Unavailable
+from app.lib.errors import OperatorError, Unavailable
 from app.lib.routes import unowned
+
+READ_ONLY = "The database is read-only, a standby probably: let DATABASE_URL name the primary server."
+CASE = (
+    "The database's ctype cannot fold case beyond ASCII, so that a search for `über` misses `Über`: make the database "
+    "with a locale such as C.UTF-8 or one of ICU (CREATE DATABASE … LOCALE …)."
+)
 
 
 async def run_checks(app: Litestar, database: Database, *, deploy: bool = False) -> list[Finding]:
@@ -29,20 +36,26 @@ def _open_routes(app: Litestar) -> list[Finding]:
 
 async def _database(database: Database, deploy: bool) -> list[Finding]:
     try:
-        pending = await pending_revisions(database)
+        pending, read_only = await pending_and_read_only(database)
     except Unavailable:
         return [Finding("D001", "error", "The database cannot be reached: start it, or correct DATABASE_URL.")]
+    found = [*await _suitability(database), *([Finding("D007", "error", READ_ONLY)] if read_only else ())]
     if pending:
-        return [Finding("D002", "error", f"{len(pending)} migrations are pending: run `python manage.py migrate`.")]
+        message = f"{len(pending)} migrations are pending: run `python manage.py migrate`."
+        return [*found, Finding("D002", "error", message)]
     if await differences(database):
-        return [
-            Finding(
-                "D003",
-                "error",
-                "The models differ from the migrations: run `python manage.py makemigrations`.",
-            )
-        ]
-    return await _row_security(database, deploy)
+        message = "The models differ from the migrations: run `python manage.py makemigrations`."
+        return [*found, Finding("D003", "error", message)]
+    return [*found, *await _row_security(database, deploy)]
+
+
+async def _suitability(database: Database) -> list[Finding]:
+    async with database.begin(unscoped="check the encoding") as connection:
+        try:
+            await connection.run_sync(refuse_unsuitable)
+        except OperatorError as error:
+            return [Finding("D006", "error", str(error))]
+        return [] if await connection.run_sync(folds_case) else [Finding("D008", "warning", CASE)]
 
 
 async def _row_security(database: Database, deploy: bool) -> list[Finding]:

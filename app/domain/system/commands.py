@@ -13,8 +13,10 @@ from litestar import Litestar
 
 from app.db.config import embedded_postgres, open_database
 from app.db.migrate import migrate, pending_revisions
+from app.db.suitability import require_suitable
 from app.domain.system.checks import run_checks
 from app.domain.system.deployment import deployment_findings
+from app.domain.system.environment import environment_findings
 from app.domain.system.findings import Finding
 from app.domain.system.services import check_health
 from app.lib.cli import UserId, run_async, settings_of
@@ -43,6 +45,8 @@ def run(app: Litestar, host: str, port: int, workers: int, reload: bool) -> None
     if reload and workers > 1:
         raise OperatorError("--reload serves with one process: leave --workers out.")
     _refuse_taken(host, port)
+    for finding in environment_findings():
+        click.echo(f"Warning: {finding.message}", err=True)
     with ExitStack() as stack:
         if settings.database_url is None:
             os.environ["DATABASE_URL"] = stack.enter_context(embedded_postgres(settings))  # for the server processes
@@ -89,6 +93,7 @@ async def _migrate(settings: Settings) -> None:
 
 async def _warn_of_pending(settings: Settings) -> None:
     async with open_database(settings) as database:
+        await require_suitable(database)
         if pending := await pending_revisions(database):
             click.echo(f"Warning: {len(pending)} migrations are pending: run `python manage.py migrate`.", err=True)
 
@@ -163,7 +168,8 @@ def check(app: Litestar, deploy: bool) -> None:
         async with open_database(settings_of(app)) as database:
             return await run_checks(app, database, deploy=deploy)
 
-    findings = [*(deployment_findings(settings_of(app)) if deploy else ()), *run_async(work())]
+    findings = environment_findings()  # before the database is opened, which forgets what has no effect
+    findings += [*(deployment_findings(settings_of(app)) if deploy else ()), *run_async(work())]
     for finding in findings:
         click.echo(f"{finding.level}: {finding.number} {finding.message}", err=True)
     if any(finding.level == "error" for finding in findings):

@@ -3,9 +3,10 @@
 from typing import Literal
 
 from msgspec import Struct
+from sqlalchemy.exc import DBAPIError
 
 from app.db.config import Database
-from app.db.migrate import pending_revisions
+from app.db.migrate import pending_and_read_only
 from app.lib.errors import Unavailable
 
 
@@ -13,7 +14,7 @@ class Health(Struct):
     """What a probe wants to know."""
 
     status: Literal["ok", "unavailable"]
-    database: Literal["reachable", "unreachable"]
+    database: Literal["reachable", "read_only", "unreachable"]
     migrations: Literal["current", "pending", "unknown"]
 
     @property
@@ -25,7 +26,11 @@ class Health(Struct):
 async def check_health(database: Database) -> Health:
     """Ask the database, in one round trip."""
     try:
-        pending = await pending_revisions(database)
-    except Unavailable:
+        pending, read_only = await pending_and_read_only(database)
+    except (Unavailable, DBAPIError):  # an error of any kind is an answer here
         return Health("unavailable", "unreachable", "unknown")
-    return Health("unavailable" if pending else "ok", "reachable", "pending" if pending else "current")
+    return Health(
+        "unavailable" if pending or read_only else "ok",
+        "read_only" if read_only else "reachable",
+        "pending" if pending else "current",
+    )

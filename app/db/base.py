@@ -46,8 +46,16 @@ class Owned(Timestamps, Base):
     version: int = Field(default=1, sa_type=Integer, sa_column_kwargs={"server_default": "1"})
 
 
-_users = table("users", column("id", Text), column("time_zone", Text), schema=SCHEMA)
-OWNERS_TIME_ZONE = select(_users.c.time_zone).where(_users.c.id == bindparam("owner", type_=Text)).scalar_subquery()
+_users = table(
+    "users",
+    column("id", Text),
+    column("time_zone", Text),
+    column("deactivated_at", DateTime(timezone=True)),
+    schema=SCHEMA,
+)
+_is_owner = _users.c.id == bindparam("owner", type_=Text)
+OWNERS_TIME_ZONE = select(_users.c.time_zone).where(_is_owner).scalar_subquery()
+OWNERS_DEACTIVATION = select(_users.c.deactivated_at).where(_is_owner).scalar_subquery()
 
 
 def owners() -> dict[str, str]:

@@ -17,7 +17,7 @@ from app.db.config import open_database
 from app.db.restore import Archive
 from app.domain.users.administration import UserAdministration
 from app.domain.users.schemas import UserQuery, UserRead, known_time_zone
-from app.domain.users.services import AccountService
+from app.domain.users.services import AccountService, erase_user
 from app.lib.auth import USER_ID
 from app.lib.body import Broken
 from app.lib.cli import UserId, run_async, settings_of, with_app
@@ -110,19 +110,22 @@ def importuser(app: Litestar, file: Path) -> None:
 @click.command()
 @click.argument("user_id", type=UserId())
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def eraseuser(app: Litestar, user_id: str, yes: bool) -> None:
-    """Erase USER_ID and everything that is theirs, for good."""
+@click.option("--lift", is_flag=True, help="Remove the mark of a deactivated user too: they may come again.")
+def eraseuser(app: Litestar, user_id: str, yes: bool, lift: bool) -> None:
+    """Erase USER_ID and everything that is theirs, for good; a deactivated user stays deactivated."""
 
-    async def work() -> None:
+    async def work() -> bool:
         async with open_database(settings_of(app)) as database, database.begin(unscoped="erase a user") as connection:
             await unlimited(connection)
-            await connection.execute(AccountService.statements.delete, {"owner": user_id})
+            return await erase_user(connection, user_id, lift=lift)
 
     _ask_about(app, user_id, UserAdministration.get_user)
     if not yes:
         click.confirm(f"Erase {user_id} and everything that is theirs, for good?", abort=True)
-    run_async(work())
+    stays = run_async(work())
     click.echo(f"{user_id} is erased.")
+    if stays:
+        click.echo(f"The id stays deactivated: `python manage.py users activate {user_id}` lifts that.")
 
 
 ALL = (users, exportuser, importuser, eraseuser)

@@ -14,6 +14,7 @@ from litestar.types import ASGIApp
 from app import domain
 from app.db import commands
 from app.db.config import open_database
+from app.db.deployment_secret import loaded_secret
 from app.db.idempotency import DatabaseAnswers
 from app.db.purging import purge_command
 from app.db.seeding import seed_command
@@ -22,6 +23,7 @@ from app.lib import log
 from app.lib.auth import AuthenticationWall, TokenVerifier, requires_owner
 from app.lib.cors import Cors
 from app.lib.cursor import CursorSeal
+from app.lib.deployment_secret import DeploymentSecret
 from app.lib.frame import Frame
 from app.lib.hosts import AllowedHosts
 from app.lib.http import ApiRequest, ApiResponse, before_handler, criteria_of, handle_error
@@ -54,6 +56,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
     settings = settings or Settings.load()
     log.configure(settings)
     shared = _shared_allowances(settings)
+    secret = DeploymentSecret(settings)
     controllers = [*domain.CONTROLLERS, *(domain.DIALECTS if settings.tasks_dialect else ())]
     app = Litestar(
         route_handlers=[Router("/api", route_handlers=controllers)],
@@ -64,7 +67,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
         exception_handlers={Exception: handle_error},
         request_max_body_size=settings.body_limit,
         lifespan=[_with_database],
-        state=State({"settings": settings, "cursor_seal": CursorSeal(settings.cursor_key)}),
+        state=State({"settings": settings, "deployment_secret": secret, "cursor_seal": CursorSeal(secret)}),
         openapi_config=None,  # the description is our own: app.lib.openapi
         plugins=[Commands()],
         logging_config=None,
@@ -72,7 +75,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
     )
     if open_routes := unowned(app, requires_owner.__name__):
         raise RuntimeError(f"Not guarded by requires_owner: {open_routes[0].method} {open_routes[0].path}")
-    app.asgi_handler = _behind_the_wall(app.asgi_handler, settings, shared)
+    app.asgi_handler = Frame(_behind_the_wall(app.asgi_handler, settings, shared), settings, secret)
     return app
 
 
@@ -87,7 +90,7 @@ def _behind_the_wall(router: ASGIApp, settings: Settings, shared: Shared | None)
     handler = Cors(handler, settings.cors_origins)
     if settings.allowed_hosts:
         handler = AllowedHosts(handler, settings.allowed_hosts)
-    return Frame(handler, settings)
+    return handler
 
 
 def _shared_allowances(settings: Settings) -> Shared | None:
@@ -112,7 +115,8 @@ def _key_ring(settings: Settings) -> KeyRing:
 @asynccontextmanager
 async def _with_database(app: Litestar) -> AsyncIterator[None]:
     end_with_parent()
-    async with open_database(app.state.settings) as database:
+    secret = app.state.deployment_secret
+    async with open_database(app.state.settings) as database, loaded_secret(secret, database):
         app.state.database = database
         app.state.users = UserDirectory(database.session)
         # What is loaded by now stays: a full collection would look through all of it, for a tenth of a second.

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db.bulk import unlimited
 from app.db.config import open_database
+from app.db.deployment_secret import load_secret
 from app.db.restore import Archive
 from app.domain.users.administration import UserAdministration
 from app.domain.users.schemas import UserQuery, UserRead, known_time_zone
@@ -134,7 +135,9 @@ ALL = (users, exportuser, importuser, eraseuser)
 def _ask[T](app: Litestar, question: Callable[[UserAdministration], Awaitable[T]]) -> T:
     async def work() -> T:
         async with open_database(settings_of(app)) as database:
-            return await question(UserAdministration(database.session(), tell=witness(settings_of(app))))
+            await load_secret(app.state.deployment_secret, database)
+            tell = witness(settings_of(app), secret=app.state.deployment_secret)
+            return await question(UserAdministration(database.session(), tell=tell))
 
     return run_async(work())
 

@@ -151,6 +151,9 @@ def _text(value: Any, max_length: int) -> str | None:
     return value if usable else None
 
 
+usable_text = _text  # an import may have no others
+
+
 def _roles(value: Any) -> frozenset[str]:
     """Take roles as Better Auth's admin plugin gives them, `admin,user`, or in an array."""
     texts = value if isinstance(value, list) else [value]

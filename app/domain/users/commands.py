@@ -1,10 +1,8 @@
 """`manage.py users`, `exportuser`, `importuser`, `eraseuser`."""
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 import rich_click as click
 from litestar import Litestar
@@ -23,6 +21,7 @@ from app.lib.auth import USER_ID
 from app.lib.body import Broken
 from app.lib.cli import UserId, run_async, settings_of, with_app
 from app.lib.errors import NotFound, OperatorError, OwnerGone
+from app.lib.private_file import private_file
 from app.lib.request_log import witness
 
 
@@ -72,13 +71,14 @@ def activate_user(app: Litestar, user_id: str) -> None:
 
 @click.command()
 @click.argument("user_id", type=UserId())
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="A file, in place of standard output.")
-def exportuser(app: Litestar, user_id: str, out: Path | None) -> None:
-    """Write everything of USER_ID as JSON Lines, as the user's own export does."""
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="A new file, in place of standard output.")
+@click.option("--force", is_flag=True, help="Replace the file if it is there.")
+def exportuser(app: Litestar, user_id: str, out: Path | None, force: bool) -> None:
+    """Write everything of USER_ID as JSON Lines, as the user's own export does; only its owner can read the file."""
 
     async def work() -> None:
         async with open_database(settings_of(app)) as database:
-            with _written(out) if out else click.open_file("-", "wb") as file:
+            with private_file(out, replace=force) if out else click.open_file("-", "wb") as file:
                 async for lines in AccountService(database.session(user_id), user_id).export():
                     file.write(lines)
 
@@ -151,18 +151,6 @@ def _ask_about(app: Litestar, user_id: str, question: Callable[..., Awaitable[Us
 
 def _stranger(user_id: str) -> OperatorError:
     return OperatorError(f"There is no user {user_id!r}: see `python manage.py users list`.")
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that is there when it is whole, or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            yield file
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _state(user: UserRead) -> str:

@@ -8,8 +8,7 @@ from uuid import UUID
 from sqlalchemy import Boolean, CheckConstraint, Date, DateTime, Index, Integer, Numeric, Text, Uuid, column, func
 from sqlmodel import Field
 
-from app.db.base import WRITTEN_AS, Owned
-from app.domain.${plural.snake}.schemas import ${singular.camel}Create
+from app.db.base import Owned
 % for name in shared:
 from app.domain.${plural.snake}.schemas import ${name}
 % endfor
@@ -27,7 +26,6 @@ class ${singular.camel}(Owned, table=True):
 % endfor
         CheckConstraint(column("version") >= 1, name="version_positive"),
         Index(None, "user_id", "created_at", "id"),
-        {"info": {WRITTEN_AS: ${singular.camel}Create}},
     )
 
 % for field in fields:

@@ -14,6 +14,7 @@ from litestar.types import ASGIApp
 from app import domain
 from app.db import commands
 from app.db.config import open_database
+from app.db.deployment_secret import loaded_secret
 from app.db.idempotency import DatabaseAnswers
 from app.db.purging import purge_command
 from app.db.seeding import seed_command
@@ -22,6 +23,8 @@ from app.lib import log
 from app.lib.auth import AuthenticationWall, TokenVerifier, requires_owner
 from app.lib.cors import Cors
 from app.lib.cursor import CursorSeal
+from app.lib.deployment_secret import DeploymentSecret
+from app.lib.first_keys import FirstKeys
 from app.lib.frame import Frame
 from app.lib.hosts import AllowedHosts
 from app.lib.http import ApiRequest, ApiResponse, before_handler, criteria_of, handle_error
@@ -55,6 +58,10 @@ def create_app(settings: Settings | None = None) -> Litestar:
     settings = settings or Settings.load()
     log.configure(settings)
     shared = _shared_allowances(settings)
+    secret = DeploymentSecret(settings)
+    published = _published_keys(settings)
+    seal = CursorSeal(secret)
+    state = {"settings": settings, "deployment_secret": secret, "cursor_seal": seal, "published_keys": published}
     controllers = [*domain.CONTROLLERS, *(domain.DIALECTS if settings.tasks_dialect else ())]
     app = Litestar(
         route_handlers=[Router("/api", route_handlers=controllers)],
@@ -64,8 +71,8 @@ def create_app(settings: Settings | None = None) -> Litestar:
         response_class=ApiResponse,
         exception_handlers={Exception: handle_error},
         request_max_body_size=settings.body_limit,
-        lifespan=[_with_database],
-        state=State({"settings": settings, "cursor_seal": CursorSeal(settings.cursor_key)}),
+        lifespan=[_with_database, _with_published_keys],
+        state=State(state),
         openapi_config=None,  # the description is our own: app.lib.openapi
         plugins=[Commands()],
         logging_config=None,
@@ -75,22 +82,26 @@ def create_app(settings: Settings | None = None) -> Litestar:
         raise RuntimeError(f"Not guarded by requires_owner: {open_routes[0].method} {open_routes[0].path}")
     if any_scope := unguarded(app, requires_owner.__name__, requires_scope.__name__):
         raise RuntimeError(f"Not guarded by requires_scope: {any_scope[0].method} {any_scope[0].path}")
-    app.asgi_handler = _behind_the_wall(app.asgi_handler, settings, shared)
+    app.asgi_handler = Frame(_behind_the_wall(app.asgi_handler, settings, shared, published), settings, secret)
     return app
 
 
-def _behind_the_wall(router: ASGIApp, settings: Settings, shared: Shared | None) -> ASGIApp:
+def _behind_the_wall(
+    router: ASGIApp, settings: Settings, shared: Shared | None, published: list[PublishedKeys]
+) -> ASGIApp:
     """Put around the router what must see a request before it: from the inside to the outside."""
-    verifier = TokenVerifier(_key_ring(settings), settings)
+    verifier = TokenVerifier(KeyRing(*_secrets(settings), *published), settings)
     handler: ASGIApp = Idempotency(router, DatabaseAnswers(), settings.body_limit)
     handler = Readmission(handler)
     handler = AuthenticationWall(handler, verifier, settings, shared)
     if settings.max_requests_in_flight:
         handler = LoadShedding(handler, settings.max_requests_in_flight)
+    if published:
+        handler = FirstKeys(handler, published)  # who waits for them has no place among the requests in flight
     handler = Cors(handler, settings.cors_origins)
     if settings.allowed_hosts:
         handler = AllowedHosts(handler, settings.allowed_hosts)
-    return Frame(handler, settings)
+    return handler
 
 
 def _shared_allowances(settings: Settings) -> Shared | None:
@@ -102,20 +113,35 @@ def _shared_allowances(settings: Settings) -> Shared | None:
     return SharedAllowances(open_store(settings.rate_limit_store_url.get_secret_value()))
 
 
-def _key_ring(settings: Settings) -> KeyRing:
-    """Take the keys from where the settings say: shared secrets, published keys, or both."""
-    sources: list[KeySource] = [SharedSecrets(*settings.secrets)] if settings.secrets else []
+def _secrets(settings: Settings) -> list[KeySource]:
+    return [SharedSecrets(*settings.secrets)] if settings.secrets else []
+
+
+def _published_keys(settings: Settings) -> list[PublishedKeys]:
+    sources: list[PublishedKeys] = []
     if settings.better_auth_jwks_url:
         sources.append(PublishedKeys(from_url(settings.better_auth_jwks_url)))
     if settings.better_auth_jwks_file:
-        sources.append(PublishedKeys(from_file(settings.better_auth_jwks_file)))
-    return KeyRing(*sources)
+        sources.append(PublishedKeys(from_file(settings.better_auth_jwks_file), setting="BETTER_AUTH_JWKS_FILE"))
+    return sources
+
+
+@asynccontextmanager
+async def _with_published_keys(app: Litestar) -> AsyncIterator[None]:
+    """Fetch the keys at start, in the background: a server that is away delays nothing, and is logged."""
+    published: list[PublishedKeys] = app.state.published_keys
+    for keys in published:
+        keys.start_fetch()
+    yield
+    for keys in published:
+        await keys.close()
 
 
 @asynccontextmanager
 async def _with_database(app: Litestar) -> AsyncIterator[None]:
     end_with_parent()
-    async with open_database(app.state.settings) as database:
+    secret = app.state.deployment_secret
+    async with open_database(app.state.settings) as database, loaded_secret(secret, database):
         app.state.database = database
         app.state.users = UserDirectory(database.session)
         # What is loaded by now stays: a full collection would look through all of it, for a tenth of a second.

@@ -22,6 +22,10 @@ LEVELS = {"core", "full"}
 # What a client can neither see nor bring about, and which tests hold it instead.
 ELSEWHERE = {
     "EdDSA, ES256, ES512, PS256, RS256 from the JWKS": "tests/better_auth/test_jwt_plugin.py",
+    "exp, nbf and iat are numbers (RFC 7519, 4.1)": "tests/lib/test_auth_wall.py",
+    "an iat in the future, beyond the leeway, is refused like an nbf.": "tests/lib/test_auth_wall.py",
+    "Requests never wait for an unknown kid while keys are known": "tests/lib/test_jwks.py",
+    "An answer is replayed only to a caller whom the guards": "tests/test_idempotency.py",
     "A symmetric secret is at least 32 bytes.": "tests/lib/test_settings.py",
     "408 the request does not arrive in time": "tests/test_server.py",
     "500 with no detail of the inside": "tests/lib/test_errors.py",

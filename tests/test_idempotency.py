@@ -10,7 +10,8 @@ from litestar import Litestar
 from sqlalchemy import text
 
 from app.db.idempotency import purge_answers
-from tests.support import Client, assert_problem, mistakes
+from app.domain.todos.services import TodoService
+from tests.support import Client, assert_problem, mistakes, token_for
 
 
 def keyed(key: str | None = None) -> dict[str, str]:
@@ -104,6 +105,53 @@ class TestMisuse:
         assert_problem(await bob.post(alice.todos(), json={"title": "hers"}, headers=headers), 403)
         anonymous = {**headers, "Authorization": "Bearer nonsense"}
         assert_problem(await alice.post(alice.todos(), json={"title": "hers"}, headers=anonymous), 401)
+
+
+async def deactivate(app: Litestar, user_id: str) -> None:
+    """Mark a user as another process would: this one still trusts them for some seconds."""
+    async with app.state.database.begin(unscoped="tests") as connection:
+        mark = text("UPDATE app.users SET deactivated_at = now() WHERE id = :owner")
+        await connection.execute(mark, {"owner": user_id})
+
+
+class TestGuards:
+    async def test_a_lost_role_ends_replays(self, bob: Client, client_of: Any) -> None:
+        await bob.create()
+        user_id = f"admin-{secrets.token_hex(8)}"
+        admin, plain = (
+            client_of(user_id, headers={"Authorization": f"Bearer {token_for(user_id, role=role)}"})
+            for role in ("admin", "user")
+        )
+        path, headers = admin.path("admin", "users", bob.user_id, "deactivate"), keyed()
+        assert (await admin.post(path, headers=headers)).status_code == 200
+        assert (await admin.post(path, headers=headers)).headers["idempotency-replayed"] == "true"
+        refused = await plain.post(path, headers=headers)
+        assert_problem(refused, 403)
+        assert "idempotency-replayed" not in refused.headers
+        assert bob.user_id not in refused.text.replace(path, "")
+
+    async def test_a_deactivation_ends_replays_at_once(self, app: Litestar, alice: Client) -> None:
+        sent: dict[str, Any] = {"json": {"title": "once"}, "headers": keyed()}
+        assert (await alice.post(alice.todos(), **sent)).status_code == 201
+        await deactivate(app, alice.user_id)
+        assert_problem(await alice.post(alice.todos(), **sent), 403)
+        async with app.state.database.begin(unscoped="tests") as connection:
+            rows = text("SELECT count(*) FROM app.todos WHERE user_id = :owner")
+            assert (await connection.execute(rows, {"owner": alice.user_id})).scalar_one() == 1
+
+    async def test_come_before_what_is_wrong_with_the_key(self, alice: Client) -> None:
+        path, headers = alice.path("admin", "users", "somebody", "deactivate"), keyed()
+        await alice.post(alice.todos(), json={"title": "x"}, headers=headers)
+        for key in (headers["Idempotency-Key"], "not visible"):
+            assert_problem(await alice.post(path, headers=keyed(key)), 403)
+            assert_problem(await alice.post(alice.path("nowhere"), headers=keyed(key)), 404)
+            assert_problem(await alice.post(alice.path("export"), headers=keyed(key)), 405)
+
+    async def test_a_replay_runs_no_handler(self, alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        sent: dict[str, Any] = {"json": {"title": "once"}, "headers": keyed()}
+        first = await alice.post(alice.todos(), **sent)
+        monkeypatch.setattr(TodoService, "create", None)
+        assert (await alice.post(alice.todos(), **sent)).content == first.content
 
 
 class TestRefusals:

@@ -6,10 +6,10 @@ from functools import cache
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Struct
 from sqlalchemy import ARRAY, JSON, Column, DateTime, Executable, Integer, Table, Text, bindparam, select, tuple_
 
-from app.db.base import TRANSIENT, metadata, owners, users_table
+from app.db.base import ROWS_RULE, TRANSIENT, WRITTEN_AS, RowsRule, metadata, owners, users_table
 from app.lib.errors import OwnerGone
 from app.lib.session import Session
 from app.lib.statements import place_of
@@ -27,6 +27,8 @@ class Kind:
         self.table, self.owner, self.name = table, owner, name
         self.columns = [column for column in table.columns if column.computed is None]
         self.keys = [column for column in table.primary_key if column is not owner]  # the owner has one row if none
+        self.body: type[Struct] | None = table.info.get(WRITTEN_AS)
+        self.rows_rule: RowsRule | None = table.info.get(ROWS_RULE)
         fields = [(str(column.name), _annotation(column)) for column in self.columns]
         self.record: type[Any] = msgspec.defstruct(
             table.name, fields, tag_field="type", tag=name, rename={"type": "type_"}, forbid_unknown_fields=True

@@ -1,7 +1,8 @@
 """The base of every table: naming, UUIDv7 ids, aware timestamps, and rows that belong to a user."""
 
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import DateTime, Integer, MetaData, Table, Text, Uuid, bindparam, column, func, inspect, select, table
@@ -11,7 +12,12 @@ from uuid_utils.compat import uuid7
 # Better Auth may keep its tables in the same database: ours have a PostgreSQL schema to themselves.
 SCHEMA = "app"
 MAX_USER_ID_LENGTH = 128
+WRITTEN_AS = "written as"  # in a table's info: the body by which clients write a whole row, which imports must fit
+ROWS_RULE = "rows rule"  # in a table's info: what the rows of a user must be together
 TRANSIENT = "transient"  # marks, in its info, an owned table that holds nothing of interest to its users
+
+type RowsRule = Callable[[Sequence[Any]], Iterable[tuple[int, str]]]
+"""Yields the index of each row that breaks the rule, with the reason."""
 
 metadata = MetaData(
     schema=SCHEMA,
@@ -46,8 +52,16 @@ class Owned(Timestamps, Base):
     version: int = Field(default=1, sa_type=Integer, sa_column_kwargs={"server_default": "1"})
 
 
-_users = table("users", column("id", Text), column("time_zone", Text), schema=SCHEMA)
-OWNERS_TIME_ZONE = select(_users.c.time_zone).where(_users.c.id == bindparam("owner", type_=Text)).scalar_subquery()
+_users = table(
+    "users",
+    column("id", Text),
+    column("time_zone", Text),
+    column("deactivated_at", DateTime(timezone=True)),
+    schema=SCHEMA,
+)
+_is_owner = _users.c.id == bindparam("owner", type_=Text)
+OWNERS_TIME_ZONE = select(_users.c.time_zone).where(_is_owner).scalar_subquery()
+OWNERS_DEACTIVATION = select(_users.c.deactivated_at).where(_is_owner).scalar_subquery()
 
 
 def owners() -> dict[str, str]:

@@ -6,7 +6,8 @@ from sqlalchemy import DateTime, ForeignKey, Index, LargeBinary, Text, bindparam
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Field
 
-from app.db.base import TRANSIENT, Base, table_of
+from app.db.base import OWNERS_DEACTIVATION, TRANSIENT, Base, table_of
+from app.lib.errors import Deactivated
 from app.lib.idempotency import Stored
 from app.lib.session import Session
 
@@ -29,7 +30,7 @@ class IdempotencyKey(Base, table=True):
 _keys = table_of(IdempotencyKey).c
 _owner, _key = bindparam("owner", type_=Text), bindparam("name", type_=Text)
 _CLAIM = select(func.pg_try_advisory_xact_lock(func.hashtextextended(func.concat(_owner, " ", _key), 0)))
-_FIND = select(_keys.fingerprint, _keys.answer).where(
+_FIND = select(_keys.fingerprint, _keys.answer, OWNERS_DEACTIVATION).where(
     _keys.user_id == _owner, _keys.key == _key, _keys.created_at > func.now() - KEPT_FOR
 )
 _new = {"fingerprint": bindparam("new_fingerprint"), "answer": bindparam("new_answer"), "created_at": func.now()}
@@ -57,9 +58,14 @@ class DatabaseAnswers:
         return bool(rows[0][0])
 
     async def find(self, session: Session, user_id: str, key: str) -> Stored | None:
-        """Give the first answer of the last day."""
+        """Return the first answer of the last day. Raises `Deactivated`, whatever admission still trusts."""
         rows = await session.read(_FIND, {"owner": user_id, "name": key})
-        return Stored(*rows[0]) if rows else None
+        if not rows:
+            return None
+        fingerprint, answer, deactivated_at = rows[0]
+        if deactivated_at is not None:
+            raise Deactivated
+        return Stored(fingerprint, answer)
 
     async def save(self, session: Session, user_id: str, key: str, stored: Stored) -> None:
         """Insert it, or replace what no longer counts."""

@@ -3,18 +3,20 @@
 import re
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Never, Union
 
 import msgspec
-from sqlalchemy import Column, ForeignKeyConstraint, select
+from sqlalchemy import Column, ForeignKeyConstraint, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db.archive import PROFILE, Kind, kinds
 from app.db.base import users_table
 from app.db.bulk import copy_rows
+from app.db.import_rules import fault_of
 from app.lib.database_errors import sqlstate
 from app.lib.errors import OperatorError
 
@@ -56,11 +58,46 @@ class Archive:
 
     async def restore(self, connection: AsyncConnection) -> int:
         """Insert everything within the connection's transaction; give the number of lines."""
-        user = users_table().c.id
-        known = await connection.execute(select(user).where(user == self.profile.id))
-        if known.first() is not None:
+        mark = await self._make_way(connection)
+        count = sum([await self._copy(connection, kind) for kind in kinds()])
+        self._check_rules()  # of what no constraint has refused
+        if mark is not None:
+            users = users_table()
+            kept = func.coalesce(users.c.deactivated_at, mark)
+            await connection.execute(update(users).where(users.c.id == self.profile.id).values(deactivated_at=kept))
+        return count
+
+    async def _make_way(self, connection: AsyncConnection) -> datetime | None:
+        """Remove the row that an erased user left because they are deactivated; return since when they are.
+
+        Raises `OperatorError` where there is more of the user.
+        """
+        users = users_table()
+        own = users.c.id == self.profile.id
+        row = (await connection.execute(select(users).where(own))).first()
+        if row is None:
+            return None
+        is_mark = row.deactivated_at is not None and row.email is row.name is row.image is row.bio is None
+        if not is_mark or await self._has_rows(connection):
             raise OperatorError(f"There is a user {self.profile.id!r} already: nothing was imported.")
-        return sum([await self._copy(connection, kind) for kind in kinds()])
+        await connection.execute(delete(users).where(own))
+        mark: datetime = row.deactivated_at
+        return mark
+
+    async def _has_rows(self, connection: AsyncConnection) -> bool:
+        own = [select(kind.owner).where(kind.owner == self.profile.id) for kind in kinds() if kind.name != PROFILE]
+        return bool((await connection.execute(select(or_(*(rows.exists() for rows in own))))).scalar())
+
+    def _check_rules(self) -> None:
+        """Refuse what the API could not have written; constraints hold by now."""
+        for kind in kinds():
+            numbered = list(self._of(kind))
+            for number, record in numbered:
+                if reason := fault_of(kind, record):
+                    self.refuse(number, reason)
+            rows_rule = kind.rows_rule or (lambda _: ())
+            for index, reason in rows_rule([record for _, record in numbered]):
+                self.refuse(numbered[index][0], reason)
 
     def refuse(self, number: int, reason: str) -> Never:
         """Raises `OperatorError`."""

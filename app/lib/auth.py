@@ -15,7 +15,7 @@ from msgspec import Struct
 from app.lib.client_address import ClientAddress, site_of
 from app.lib.errors import ApiError, Forbidden, InvalidToken, MissingToken
 from app.lib.jwks import ALGORITHMS
-from app.lib.keys import Key, KeySource
+from app.lib.keys import Key, KeySource, ReplaceableKeys
 from app.lib.rate_limit import RateLimit, Shared
 from app.lib.reply import problem_reply
 from app.lib.scopes import check_scope
@@ -28,12 +28,13 @@ MAX_CACHED_SECONDS = 300.0  # a withdrawn key serves no longer than this after i
 USERLESS = frozenset(OPENABLE_PATHS)
 _KNOWN_ALGORITHMS = ALGORITHMS | {"HS256"}
 MAX_USER_ID = 128
-USER_ID = re.compile(rf"[A-Za-z0-9._~:@|-]{{1,{MAX_USER_ID}}}")
+USER_ID = re.compile(rf"(?!\.{{1,2}}$)[A-Za-z0-9._~:@|-]{{1,{MAX_USER_ID}}}")  # no path can have . and ..
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _COMPACT = re.compile(rb"(?:[A-Za-z0-9_-]+\.){2}[A-Za-z0-9_-]+")  # RFC 7515, 3.1; PyJWT takes padding and more
 
 # What PyJWT raises on hostile input is mostly its own error; numbers and nesting get further.
 _REFUSALS = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
+_DATES = ("exp", "nbf", "iat")  # RFC 7519, 4.1: numbers, each of them
 _CAUSES: dict[type[Exception], str] = {
     jwt.ExpiredSignatureError: "expired",
     jwt.ImmatureSignatureError: "not_yet_valid",
@@ -91,14 +92,14 @@ class TokenVerifier:
             keys = [key for key in offered if header.get("alg") in key.algorithms]
             if not keys:
                 raise InvalidToken("algorithm" if offered or header.get("alg") not in _KNOWN_ALGORITHMS else "key")
-            claims = self._decode(token, keys)
+            claims = self._decode(token, header, keys)
         except _REFUSALS as error:
             raise InvalidToken(_CAUSES.get(type(error), "malformed")) from None
-        if type(claims["exp"]) not in (int, float):  # PyJWT takes "123" and true
+        if any(type(claims.get(name, 0)) not in (int, float) for name in _DATES):  # PyJWT takes "123" and true
             raise InvalidToken("claims")
         return header, claims
 
-    def _decode(self, token: bytes, keys: Sequence[Key]) -> dict[str, Any]:
+    def _decode(self, token: bytes, header: Mapping[str, Any], keys: Sequence[Key]) -> dict[str, Any]:
         for key in keys:
             try:
                 return jwt.decode(
@@ -112,6 +113,8 @@ class TokenVerifier:
                 )
             except jwt.InvalidSignatureError:
                 continue
+        if isinstance(self._keys, ReplaceableKeys):
+            self._keys.suspect(header)
         raise InvalidToken("signature")
 
     def _identity(self, claims: dict[str, Any], grant: Grant | None) -> Identity:
@@ -148,6 +151,9 @@ def _text(value: Any, max_length: int) -> str | None:
     """Take a claim as text that PostgreSQL can hold and a terminal can show, or not at all; blank is nothing."""
     usable = isinstance(value, str) and value.strip() and len(value) <= max_length and not _CONTROL.search(value)
     return value if usable else None
+
+
+usable_text = _text  # an import may have no others
 
 
 def _roles(value: Any) -> frozenset[str]:

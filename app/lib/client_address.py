@@ -6,7 +6,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from litestar.types import Scope
 
 UNKNOWN = "unknown"  # a Unix socket has no address
-SITE_BITS = 64  # of an IPv6 address: what one customer is given, at the least
+SITE_BITS = 56  # of an IPv6 address: what one customer is given, who can use any /64 of it
 
 
 class ClientAddress:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from app.lib.deployment_secret import DeploymentSecret
 from app.lib.errors import FieldError, Invalid
 
 MAX_CURSOR_LENGTH = 4096
@@ -17,8 +18,8 @@ _SEAL_BYTES = 16
 class CursorSeal:
     """Seals cursors with a key that all processes of a deployment share."""
 
-    def __init__(self, key: bytes) -> None:
-        self._key = blake2b(key, digest_size=32, person=b"cursor").digest()
+    def __init__(self, secret: DeploymentSecret) -> None:
+        self._secret = secret
 
     def encode(self, owner: str, sort: str, place: Sequence[Any]) -> str:
         """Give the cursor of a row: the values of its sort keys, for this user and this sort only."""
@@ -39,4 +40,4 @@ class CursorSeal:
 
     def _seal(self, owner: str, sort: str, body: bytes) -> bytes:
         context = msgspec.json.encode([owner, sort])
-        return blake2b(context + body, key=self._key, digest_size=_SEAL_BYTES).digest()
+        return blake2b(context + body, key=self._secret.key(b"cursor"), digest_size=_SEAL_BYTES).digest()

@@ -8,6 +8,7 @@ from typing import Any, cast
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from uuid_utils import uuid7
 
+from app.lib.deployment_secret import DeploymentSecret
 from app.lib.errors import PROBLEM_JSON
 from app.lib.http import as_api_error
 from app.lib.reply import CONTENT_POLICY, JSON, problem_reply, security_headers
@@ -20,9 +21,9 @@ SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:@/+=-]{1,128}")
 class Frame:
     """ASGI middleware around everything, the 401s included."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, secret: DeploymentSecret | None = None) -> None:
         self._app = app
-        self._log = RequestLog(settings)
+        self._log = RequestLog(settings, secret)
         self._headers = security_headers(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -24,6 +24,7 @@ from app.lib.errors import (
     PayloadTooLarge,
     UnsupportedMediaType,
 )
+from app.lib.idempotency import reply_in_place_of_the_handler
 from app.lib.log import where
 from app.lib.query import Page, Query, parse_query, refuse_parameters
 from app.lib.reply import HTML, JSON, Reply, problem_reply
@@ -79,7 +80,12 @@ def criteria_of(request: ApiRequest) -> Any:
 
 
 async def before_handler(request: Request[Any, Any, Any]) -> Response[Any] | None:
-    """Answer OPTIONS, and refuse parameters where a handler takes none, after what outranks a 422."""
+    """Answer OPTIONS and what is not run again, and refuse parameters where a handler takes none.
+
+    It runs behind the guards of the route.
+    """
+    if reply := reply_in_place_of_the_handler(request.scope):
+        return _Ready(reply)
     if request.method == "OPTIONS":
         return ApiResponse(None, headers={"Allow": ", ".join(_methods(request))})
     if request.scope["query_string"] and "criteria" not in request.route_handler.opt:
@@ -87,6 +93,18 @@ async def before_handler(request: Request[Any, Any, Any]) -> Response[Any] | Non
             await request.json()
         refuse_parameters(request.scope["query_string"])
     return None
+
+
+class _Ready(Response[Any]):
+    """Carries a reply that is made already through Litestar."""
+
+    def __init__(self, reply: ASGIApp) -> None:
+        super().__init__(None)
+        self._reply = reply
+
+    def to_asgi_response(self, request: ApiRequest, **_: Any) -> ASGIApp:  # type: ignore[override]  # noqa: ARG002
+        """Return it as it is."""
+        return self._reply
 
 
 def _methods(request: Request[Any, Any, Any]) -> list[str]:

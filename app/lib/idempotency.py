@@ -17,6 +17,7 @@ from app.lib.session import Session
 HEADER = b"idempotency-key"
 REPLAYED = (b"idempotency-replayed", b"true")
 VISIBLE_ASCII = re.compile(rb"[\x21-\x7e]{1,255}")
+_IN_PLACE_OF_THE_HANDLER = "in place of the handler"
 BAD_KEY = FieldError("Expected 1 to 255 visible ASCII characters", parameter="Idempotency-Key")
 OTHER_REQUEST = FieldError("The key was used for another request", parameter="Idempotency-Key")
 
@@ -43,7 +44,7 @@ class AnswerStore(Protocol):
         """Hold the key until the transaction ends; False if another request holds it."""
 
     async def find(self, session: Session, user_id: str, key: str) -> Stored | None:
-        """Give what is stored and still counts."""
+        """Return what is stored and still counts. Raises `Forbidden` for a user who was deactivated since."""
 
     async def save(self, session: Session, user_id: str, key: str, stored: Stored) -> None:
         """Store the first answer."""
@@ -63,15 +64,20 @@ class Idempotency:
         if not keys or scope.get("method") != "POST" or not scope.get("user"):
             await self._app(scope, receive, send)
             return
+        body = b""
         try:
             if len(keys) > 1 or not VISIBLE_ASCII.fullmatch(keys[0]):
                 raise Invalid([BAD_KEY])
             body = await _read(receive, self._body_limit)
             answer = await self._once(scope, keys[0].decode("ascii"), body)
         except ApiError as error:
-            await problem_reply(error, scope)(scope, receive, send)
-        else:
-            await _send(answer, send)
+            answer = await self._behind_the_guards(scope, body, problem_reply(error, scope))
+        await _send(answer, send)
+
+    async def _behind_the_guards(self, scope: Scope, body: bytes, reply: ASGIApp) -> Answer:
+        """Send a reply from where the handler would: the route, its methods and its guards come first."""
+        scope["state"][_IN_PLACE_OF_THE_HANDLER] = reply
+        return await _answer(self._app, scope, body)
 
     async def _once(self, scope: Scope, key: str, body: bytes) -> Answer:
         user_id: str = scope["user"].id
@@ -80,15 +86,15 @@ class Idempotency:
         async with session.atomic():
             if not await self._store.claim(session, user_id, key):
                 raise Conflict("A request with this Idempotency-Key is being processed")
-            if stored := await self._store.find(session, user_id, key):
-                return _replayed(stored, fingerprint)
-            scope["state"]["session"] = session
-            answer = await _answer(self._app, scope, body)
-            if answer.status < HTTPStatus.BAD_REQUEST:
-                await self._store.save(session, user_id, key, Stored(fingerprint, msgspec.msgpack.encode(answer)))
-            else:  # what is refused is not stored, and may be tried again
-                await session.rollback()
-        return answer
+            if not (stored := await self._store.find(session, user_id, key)):
+                scope["state"]["session"] = session
+                answer = await _answer(self._app, scope, body)
+                if answer.status < HTTPStatus.BAD_REQUEST:
+                    await self._store.save(session, user_id, key, Stored(fingerprint, msgspec.msgpack.encode(answer)))
+                else:  # what is refused is not stored, and may be tried again
+                    await session.rollback()
+                return answer
+        return await self._behind_the_guards(scope, body, _replayed(stored, fingerprint))
 
 
 def session_of(scope: Scope, make: Callable[[str], Session]) -> Session:
@@ -97,12 +103,22 @@ def session_of(scope: Scope, make: Callable[[str], Session]) -> Session:
     return begun or make(scope["user"].id)
 
 
-def _replayed(stored: Stored, fingerprint: bytes) -> Answer:
+def reply_in_place_of_the_handler(scope: Scope) -> ASGIApp | None:
+    """Return the reply to a request whose handler must not run: a stored answer, or what is wrong with its key."""
+    reply: ASGIApp | None = scope["state"].get(_IN_PLACE_OF_THE_HANDLER)
+    return reply
+
+
+def _replayed(stored: Stored, fingerprint: bytes) -> ASGIApp:
     if stored.fingerprint != fingerprint:
         raise Invalid([OTHER_REQUEST])
     answer = msgspec.msgpack.decode(stored.answer, type=Answer)
     answer.headers.append(REPLAYED)
-    return answer
+
+    async def replay(_: Scope, __: Receive, send: Send) -> None:
+        await _send(answer, send)
+
+    return replay
 
 
 def _fingerprint(scope: Scope, body: bytes) -> bytes:

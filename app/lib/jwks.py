@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import jwt
@@ -21,6 +21,7 @@ FETCH_SECONDS = 5.0
 MIN_INTERVAL_SECONDS = 5.0  # between fetches: a client that makes up key ids cannot force more
 FIRST_INTERVAL_SECONDS = 1.0  # while there are no keys yet
 DEFAULT_FRESH_SECONDS, MIN_FRESH_SECONDS, MAX_FRESH_SECONDS = 300.0, 60.0, 3600.0
+MAX_WAITING = 100  # requests that wait for the first key set; further ones are 503 at once
 MAX_DOCUMENT_BYTES = 256 * 1024
 MAX_TRIED = 20  # for a token that names no key; the newest, which Better Auth publishes last
 MIN_RSA_BITS = 2048
@@ -36,69 +37,126 @@ jwt.register_algorithm("Ed25519", OKPAlgorithm())
 
 _log = structlog.get_logger()
 
+_FAILURES = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ExceptionGroup)
+_AWAY = (httpx.TimeoutException, httpx.NetworkError, TimeoutError)  # the server may be back soon
+EMPTY = "the key set has no key that can be used"
+
 type Document = tuple[bytes, float]
 """A key set as JSON, and for how many seconds it is fresh."""
 
 
-class PublishedKeys:
-    """Keys by their id, fetched when needed: the first time, when they are no longer fresh, for an unknown id.
+class Problem(NamedTuple):
+    """What is wrong with a key set, and the setting that names it."""
 
-    Stale keys are used while their server is away. One fetch runs at a time, and not too often.
+    setting: str
+    reason: str
+    is_away: bool
+
+
+class PublishedKeys:
+    """Keys by their id, fetched at start, when they are no longer fresh, and when a token does not match them.
+
+    Requests wait for the first key set alone. One fetch runs at a time, and not too often; stale keys are used while
+    their server is away.
     """
 
-    def __init__(self, load: Callable[[], Awaitable[Document]], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        load: Callable[[], Awaitable[Document]],
+        clock: Callable[[], float] = time.monotonic,
+        setting: str = "BETTER_AUTH_JWKS_URL",
+    ) -> None:
         self._load = load
         self._clock = clock
+        self._setting = setting
+        self._waiting = 0
         self._keys: dict[str | None, list[Key]] | None = None
         self._fresh_until = 0.0
         self._next_fetch = 0.0
         self._fetch: asyncio.Task[None] | None = None
 
     async def keys_for(self, header: Mapping[str, Any]) -> Sequence[Key]:
-        """Give the keys of the header's `kid`, or all of them where it names none."""
+        """Return the keys of the header's `kid`, or all of them where it names none.
+
+        Nobody waits for an unknown `kid`: the fetch that it causes serves the requests after it.
+        """
         if header.get("alg") not in ALGORITHMS:
             return ()
-        if self._keys is None:
-            await self._refresh()
-        elif self._clock() >= self._fresh_until:
-            self._start()  # in the background: the stale keys serve this request
-        found = self._find(header.get("kid"))
-        if not found:
-            await self._refresh()
-            found = self._find(header.get("kid"))
-        return found
+        keys = await self.wait_for_first()
+        matching = _matching(keys, header.get("kid"))
+        if not matching or self._clock() >= self._fresh_until:
+            self.start_fetch()
+        return matching
 
-    def _find(self, key_id: object) -> list[Key]:
+    def suspect(self, header: Mapping[str, Any]) -> None:
+        """Fetch in the background after a bad signature: the key of this `kid` may have been replaced."""
+        if header.get("alg") in ALGORITHMS:
+            self.start_fetch()
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether a key set was ever fetched."""
+        return self._keys is not None
+
+    async def wait_for_first(self) -> dict[str | None, list[Key]]:
+        """Wait for the fetch of the first key set. Raises `Unavailable` if it fails, or if too many wait."""
+        if self._keys is None and self._waiting < MAX_WAITING and (fetch := self.start_fetch()) is not None:
+            self._waiting += 1
+            try:
+                await asyncio.wait({fetch})
+            finally:
+                self._waiting -= 1
         if self._keys is None:
             raise Unavailable("The keys of the authentication server cannot be fetched, try again later")
-        if key_id is None:
-            return [key for keys in self._keys.values() for key in keys][-MAX_TRIED:]
-        return self._keys.get(key_id, []) if isinstance(key_id, str) else []
+        return self._keys
 
-    async def _refresh(self) -> None:
-        if (fetch := self._start()) is not None:
-            await asyncio.shield(fetch)
-
-    def _start(self) -> asyncio.Task[None] | None:
+    def start_fetch(self) -> asyncio.Task[None] | None:
+        """Fetch in the background, unless it was done a moment ago; return the fetch that runs, if any."""
         if self._fetch is None and self._clock() >= self._next_fetch:
-            interval = FIRST_INTERVAL_SECONDS if self._keys is None else MIN_INTERVAL_SECONDS
+            interval = MIN_INTERVAL_SECONDS if self._keys else FIRST_INTERVAL_SECONDS
             self._next_fetch = self._clock() + interval
             self._fetch = asyncio.create_task(self._run())
         return self._fetch
+
+    async def close(self) -> None:
+        """End a fetch that runs."""
+        if (fetch := self._fetch) is not None:
+            fetch.cancel()
+            await asyncio.wait({fetch})
+
+    async def problem(self) -> Problem | None:
+        """Fetch the key set once, for a check, and return what is wrong with it."""
+        try:
+            document, _ = await self._load()
+            keys = parse_key_set(document)
+        except _FAILURES as error:
+            is_away = isinstance(error, _AWAY)
+            return Problem(self._setting, str(error)[:200] or type(error).__name__, is_away)
+        return None if keys else Problem(self._setting, EMPTY, is_away=False)
 
     async def _run(self) -> None:
         try:
             document, fresh_seconds = await self._load()
             self._keys = parse_key_set(document)
             self._fresh_until = self._clock() + fresh_seconds
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ExceptionGroup) as error:
-            _log.warning("key set not usable", reason=str(error)[:200], **where(error))
+            if not self._keys:
+                _log.warning("key set not usable", setting=self._setting, reason=EMPTY)
+        except _FAILURES as error:
+            _log.warning("key set not usable", setting=self._setting, reason=str(error)[:200], **where(error))
         finally:
             self._fetch = None
 
 
+def _matching(keys: Mapping[str | None, list[Key]], key_id: object) -> list[Key]:
+    if key_id is None:
+        return [key for several in keys.values() for key in several][-MAX_TRIED:]
+    return keys.get(key_id, []) if isinstance(key_id, str) else []
+
+
 def parse_key_set(document: bytes) -> dict[str | None, list[Key]]:
     """Take the usable public keys of a JWK set; others are left out. Raises `ValueError` where it is no key set."""
+    if document.lstrip().startswith(b"<"):
+        raise ValueError("HTML or XML, not a JWK set")
     try:
         members = msgspec.json.decode(document, type=dict[str, Any])["keys"]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError) as error:
@@ -150,7 +208,8 @@ def from_url(url: str) -> Callable[[], Awaitable[Document]]:
             client.stream("GET", url, headers={"Accept": "application/json"}) as response,
         ):
             if response.status_code != httpx.codes.OK:
-                raise ValueError(f"the key set is answered with {response.status_code}")
+                hint = ", a redirect, which is not followed" if response.is_redirect else ""
+                raise ValueError(f"the key set is answered with {response.status_code}{hint}")
             document = bytearray()
             async for chunk in response.aiter_bytes():
                 document += chunk

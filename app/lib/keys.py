@@ -1,7 +1,7 @@
 """The keys that tokens are verified with. A key says which algorithm it serves; a token never does."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -21,6 +21,14 @@ class KeySource(Protocol):
 
         Raises `Unavailable` while keys cannot be had at all.
         """
+
+
+@runtime_checkable
+class ReplaceableKeys(Protocol):
+    """A source whose keys may be replaced under the same id."""
+
+    def suspect(self, header: Mapping[str, Any]) -> None:
+        """Look for other keys in the background: the signature of a token with this header is bad."""
 
 
 class SharedSecrets:
@@ -43,3 +51,9 @@ class KeyRing:
     async def keys_for(self, header: Mapping[str, Any]) -> Sequence[Key]:
         """Give the keys of every source."""
         return [key for source in self._sources for key in await source.keys_for(header)]
+
+    def suspect(self, header: Mapping[str, Any]) -> None:
+        """Pass it on to the sources whose keys may be replaced."""
+        for source in self._sources:
+            if isinstance(source, ReplaceableKeys):
+                source.suspect(header)

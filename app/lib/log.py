@@ -12,10 +12,12 @@ from typing import Any
 
 import structlog
 
+from app.lib.deployment_secret import DeploymentSecret
 from app.lib.rate_limit import RateLimit
 from app.lib.settings import Settings
 
 SERVER_LINES_PER_MINUTE = 60  # of one kind, from the server beneath: some of them are a client's to provoke
+UNKNOWN_USER = "unknown"
 MAX_LOGGED_ID = 128  # a token may name a user by any text
 
 _PROJECT = Path(__file__).resolve().parents[2]
@@ -41,14 +43,21 @@ def processors(pretty: bool) -> list[Any]:
     ]
 
 
-def user_namer(settings: Settings) -> Callable[[str], str] | None:
-    """Give what a user is called in the log: nothing, their id, or a name that only this deployment can compute."""
+def user_namer(settings: Settings, secret: DeploymentSecret | None = None) -> Callable[[str], str] | None:
+    """Give what a user is called in the log: nothing, their id, or a name that only this deployment can compute.
+
+    While the secret of the deployment is not known, that name is `unknown`.
+    """
     if settings.log_user_ids == "none":
         return None
     if settings.log_user_ids == "plain":
         return lambda user_id: user_id[:MAX_LOGGED_ID]
-    key = blake2b(settings.cursor_key, digest_size=32, person=b"log").digest()
-    return lambda user_id: blake2b(user_id.encode(errors="surrogatepass"), key=key, digest_size=8).hexdigest()
+    secret = secret or DeploymentSecret(settings)
+    return lambda user_id: _pseudonym(user_id, secret) if secret.is_known else UNKNOWN_USER
+
+
+def _pseudonym(user_id: str, secret: DeploymentSecret) -> str:
+    return blake2b(user_id.encode(errors="surrogatepass"), key=secret.key(b"log"), digest_size=8).hexdigest()
 
 
 def where(error: BaseException) -> dict[str, Any]:

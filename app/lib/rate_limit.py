@@ -11,6 +11,7 @@ from app.lib.errors import TooManyRequests
 
 WINDOW_SECONDS = 60.0
 MAX_KEYS = 50_000
+MAX_ROUNDING_SECONDS = 0.001
 
 type Use = tuple[bool, float]
 """Whether one more was let through, and how many seconds' worth of the allowance is used."""
@@ -64,13 +65,13 @@ class RateLimit:
 
     @property
     def most_used(self) -> float:
-        """The allowance in seconds; half an interval is for the rounding of floats."""
-        return WINDOW_SECONDS + self.interval / 2
+        """The allowance in seconds; a little more is for the rounding of floats."""
+        return WINDOW_SECONDS + min(self.interval / 2, MAX_ROUNDING_SECONDS)
 
     def _told(self, use: Use) -> list[tuple[bytes, bytes]]:
         is_allowed, used = use
         if not is_allowed:
-            raise TooManyRequests(self.name, math.ceil(used - WINDOW_SECONDS), self._headers(0, used))
+            raise TooManyRequests(self.name, _seconds(used - WINDOW_SECONDS), self._headers(0, used - self.interval))
         return [
             (name.lower().encode(), value.encode()) for name, value in self._headers(self._left(used), used).items()
         ]
@@ -85,4 +86,9 @@ class RateLimit:
 
     def _headers(self, left: int, used: float) -> dict[str, str]:
         """Tell as draft-ietf-httpapi-ratelimit-headers has it: `r` what is left, `t` seconds until all is back."""
-        return {"RateLimit-Policy": self._policy, "RateLimit": f'"{self.name}";r={left};t={math.ceil(used)}'}
+        return {"RateLimit-Policy": self._policy, "RateLimit": f'"{self.name}";r={left};t={_seconds(used)}'}
+
+
+def _seconds(seconds: float) -> int:
+    """Round up for a header; rounding must not lead beyond the window."""
+    return min(max(1, math.ceil(seconds)), int(WINDOW_SECONDS))

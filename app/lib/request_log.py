@@ -8,6 +8,7 @@ from litestar.types import HTTPScope, Scope
 
 from app.lib.auth import Identity
 from app.lib.client_address import ClientAddress, site_of
+from app.lib.deployment_secret import DeploymentSecret
 from app.lib.log import MAX_LOGGED_ID, user_namer
 from app.lib.rate_limit import RateLimit
 from app.lib.settings import Settings
@@ -21,9 +22,9 @@ type Witness = Callable[[str, str], None]
 """Writes the name of an event and the user whom it befell."""
 
 
-def witness(settings: Settings, scope: Scope | None = None) -> Witness:
+def witness(settings: Settings, scope: Scope | None = None, secret: DeploymentSecret | None = None) -> Witness:
     """Give what tells the log of changes to users: those that the user of this request makes, or a command."""
-    name = user_namer(settings)
+    name = user_namer(settings, secret)
     by: dict[str, str] = {"by": "command"}
     if scope is not None:
         client = ClientAddress(settings.trusted_proxies).of(scope)
@@ -47,10 +48,10 @@ def _client_of(scope: Scope) -> dict[str, str]:
 class RequestLog:
     """Writes the lines of requests, as the settings have it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, secret: DeploymentSecret | None = None) -> None:
         self._logs_requests = settings.log_level in ("debug", "info")
         self._logs_refusals = settings.log_level != "error"
-        self._name = user_namer(settings)
+        self._name = user_namer(settings, secret)
         self._address = ClientAddress(settings.trusted_proxies)
         self._of_a_client = RateLimit("refusals of a client", REFUSALS_OF_A_CLIENT)
         self._of_all = RateLimit("refusals", REFUSALS)

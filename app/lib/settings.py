@@ -138,12 +138,6 @@ class Settings(BaseSettings):
         return [secret.get_secret_value().encode() for secret in given if secret]
 
     @property
-    def cursor_key(self) -> bytes:
-        """A secret that all processes of a deployment share."""
-        url = self.database_url.get_secret_value() if self.database_url else ""
-        return self.secrets[0] if self.secrets else url.encode()
-
-    @property
     def connection_target(self) -> ConnectionTarget | None:
         """Where the database is; None means the embedded one."""
         return parse_database_url(self.database_url.get_secret_value()) if self.database_url else None

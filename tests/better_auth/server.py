@@ -20,7 +20,7 @@ from app.db.config import Database
 from app.db.migrate import differences, migrate
 from app.lib.settings import PROJECT, Settings
 from app.main import create_app
-from tests.live import environment, fetch, wait_until
+from tests.live import environment, fetch, until, wait_until
 from tests.support import running
 
 SOURCES = Path(__file__).parent
@@ -212,3 +212,12 @@ async def api(server: BetterAuth, **given: Any) -> AsyncIterator[httpx.AsyncClie
 async def status(client: httpx.AsyncClient, person: Person, token: str) -> int:
     """Ask for the person's todos."""
     return (await client.get(person.todos, headers=bearer(token))).status_code
+
+
+async def accepted(client: httpx.AsyncClient, person: Person, token: str) -> None:
+    """Wait until a token is accepted: the first one of a new key is refused, and starts a fetch of the keys."""
+
+    async def holds() -> bool:
+        return await status(client, person, token) == 200
+
+    await until(holds)

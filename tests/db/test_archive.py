@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import stat
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -127,8 +129,51 @@ class TestExport:
         status, output = call(settings, "exportuser", zoe, "--out", str(tmp_path / "none" / "zoe.jsonl"))
         assert (status, output.startswith("Error: There is no directory")) == (1, True)
 
+    def test_is_for_its_owner_alone(self, settings: Settings, zoe: str, tmp_path: Path) -> None:
+        file = tmp_path / "zoe.jsonl"
+        exported(settings, zoe, file)
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert [*tmp_path.iterdir()] == [file]
+
+    @pytest.mark.parametrize("kind", ["file", "link", "dangling link"])
+    def test_replaces_nothing_unasked(self, settings: Settings, zoe: str, tmp_path: Path, kind: str) -> None:
+        file, target = tmp_path / "zoe.jsonl", tmp_path / "target"
+        if kind == "file":
+            file.write_text("precious")
+        else:
+            file.symlink_to(target)
+        if kind == "link":
+            target.write_text("precious")
+        status, output = call(settings, "exportuser", zoe, "--out", str(file))
+        assert (status, output.startswith(f"Error: {file} is there already: choose another")) == (1, True)
+        assert kind == "dangling link" or file.read_text() == "precious"
+        assert call(settings, "exportuser", zoe, "--out", str(file), "--force") == (0, "")
+        assert not file.is_symlink()
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert kind != "link" or target.read_text() == "precious"
+        assert target.exists() == (kind == "link")
+
+    def test_forced_replaces_no_device(self, settings: Settings, zoe: str, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        assert call(settings, "exportuser", zoe, "--out", str(tmp_path / "pipe"), "--force")[0] == 1
+
 
 class TestErase:
+    def test_keeps_a_deactivation(self, settings: Settings, zoe: str, tmp_path: Path, sql: Callable[..., Any]) -> None:
+        file = tmp_path / "zoe.jsonl"
+        first = exported(settings, zoe, file).splitlines()[0]
+        call(settings, "users", "deactivate", zoe)
+        status, output = call(settings, "eraseuser", zoe, "--yes")
+        assert (status, "The id stays deactivated" in output) == (0, True)
+        state = "SELECT email, name, bio, time_zone, deactivated_at IS NULL FROM app.users WHERE id = 'zoe'"
+        assert sql(state) == [(None, None, None, "UTC", False)]
+        assert json.loads(first)["deactivated_at"] is None
+        assert call(settings, "importuser", str(file))[0] == 0  # what was exported before does not lift it
+        assert sql(state)[0][4] is False
+        assert call(settings, "importuser", str(file))[0] == 1
+        assert call(settings, "eraseuser", zoe, "--yes", "--lift") == (0, "zoe is erased.\n")
+        assert sql(state) == []
+
     def test_asks_first(self, settings: Settings, zoe: str, sql: Callable[..., Any]) -> None:
         status, output = call(settings, "eraseuser", zoe)  # whose input is at its end
         assert status == 1
@@ -188,6 +233,21 @@ class TestImport:
             (4, {"version": 2**31}, "has a value that the database cannot hold"),
             (4, {"list_id": str(PARENT)}, "list_id refers to what is not in the file"),
             (5, {"parent_id": str(PARENT)}, "parent_id refers to what is not in the file"),
+            (1, {"name": "esc\x1b[31m"}, "without control characters"),
+            (1, {"email": "e" * 321}, "at `$.email`"),
+            (1, {"deactivated_at": "9000-01-01T00:00:00Z"}, "Expected a moment of the past - at `$.deactivated_at`"),
+            (1, {"created_at": "2999-01-01T00:00:00Z"}, "Expected a moment of the past - at `$.created_at`"),
+            (1, {"updated_at": "2001-01-01T00:00:00Z"}, "Expected no moment before created_at - at `$.updated_at`"),
+            (2, {"name": " padded "}, "Expected the value as the API stores it - at `$.name`"),
+            (2, {"position": "a-b"}, "Expected a position of 1 to 64 letters and digits"),
+            (2, {"position": "000"}, "Expected a position of 1 to 64 letters and digits"),
+            (2, {"version": 0}, "Expected a version of at least 1 - at `$.version`"),
+            (2, {"id": "01990000-0000-4000-8000-000000000003"}, "Expected a UUID of version 7 - at `$.id`"),
+            (3, {"title": "\u2003"}, "Expected 1 to 200 characters after trimming"),
+            (3, {"tags": ["a", "a"]}, "Expected the value as the API stores it - at `$.tags`"),
+            (3, {"tags": ["a" * 51]}, "Expected 1 to 50 characters after trimming"),
+            (4, {"position": "é"}, "Expected a position of 1 to 64 letters and digits"),
+            (4, {"due_date": None, "due_at": "0001-01-01T00:00:00Z"}, "Expected an instant after the first"),
             (5, {"due_date": "2026-03-01", "due_at": "2026-03-01T00:00:00Z"}, "breaks the rule ck_todos_due_once"),
         ],
     )
@@ -215,6 +275,30 @@ class TestImport:
     ) -> None:
         number, line, reason = case
         self.refused(settings, tmp_path, [*lines[: number - 1], line, *lines[number:]], number, reason)
+
+    @pytest.mark.parametrize("circle", [1, 2, 3])
+    def test_names_a_circle(self, settings: Settings, lines: list[bytes], tmp_path: Path, circle: int) -> None:
+        ids = [json.loads(line)["id"] for line in lines[2 : 2 + circle]]
+        parents = [*ids[1:], ids[0]]
+        reason = "breaks the rule ck_todos_parent_is_another" if circle == 1 else "The todo is below itself"
+        todos = [changed(line, parent_id=key) for line, key in zip(lines[2:], parents, strict=False)]
+        self.refused(settings, tmp_path, [*lines[:2], *todos, *lines[2 + circle :]], 3, reason)
+
+    def test_names_a_level_too_many(self, settings: Settings, lines: list[bytes], tmp_path: Path) -> None:
+        chain = [*lines[:2], changed(lines[2], parent_id=None)]
+        for number in range(1, 6):
+            above = json.loads(chain[-1])["id"]
+            chain.append(changed(lines[2], id=f"01990000-0000-7000-8000-0000000001{number:02}", parent_id=above))
+        self.refused(settings, tmp_path, chain, 8, "Expected at most 5 levels of todos")
+        file = tmp_path / "bob.jsonl"
+        file.write_bytes(b"\n".join(chain[:-1]))
+        assert call(settings, "importuser", str(file))[0] == 0
+        call(settings, "eraseuser", "bob", "--yes")
+
+    def test_names_a_todo_below_the_trash(self, settings: Settings, lines: list[bytes], tmp_path: Path) -> None:
+        gone = changed(lines[2], deleted_at=json.loads(lines[2])["updated_at"], parent_id=None)
+        left = changed(lines[3], parent_id=json.loads(gone)["id"])
+        self.refused(settings, tmp_path, [*lines[:2], gone, left], 4, "The parent is in the trash")
 
     def test_names_a_double(self, settings: Settings, lines: list[bytes], tmp_path: Path) -> None:
         self.refused(settings, tmp_path, [*lines, lines[3]], 6, "breaks the rule pk_todos")

@@ -406,6 +406,31 @@ class CountingKeys:
         return [Key(("HS256",), SECRET.encode())]
 
 
+class TestDates:
+    @pytest.mark.parametrize("name", ["iat", "nbf", "exp"])
+    @pytest.mark.parametrize("value", ["1700000000", True, [1], {}, "soon", "", float("nan")])
+    async def test_are_numbers(self, name: str, value: Any) -> None:
+        assert await refused(verifier(), token_for(ME, **{name: value}))
+
+    async def test_an_issue_in_the_future_is_refused_beyond_the_leeway(self) -> None:
+        now = int(time.time())
+        assert not await refused(verifier(), token_for(ME, iat=now + 5))
+        assert await refused(verifier(), token_for(ME, iat=now + 60, exp=now + 600))
+
+    async def test_of_issue_may_be_missing_or_a_fraction(self) -> None:
+        assert not await refused(verifier(), token_for(ME, iat=None))
+        assert not await refused(verifier(), token_for(ME, iat=time.time() - 0.5))
+
+
+@pytest.mark.parametrize("user_id", [".", ".."])
+async def test_no_user_is_a_step_in_a_path(app: Litestar, user_id: str) -> None:
+    headers = {"Authorization": f"Bearer {token_for(user_id)}"}
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://testserver", headers=headers) as client:
+        answer = await client.get(f"/api/{user_id.replace('.', '%2E')}/todos")
+    assert_problem(answer, 403)
+
+
 class TestTime:
     async def test_the_leeway_counts_for_both_ends(self) -> None:
         now = int(time.time())

@@ -20,6 +20,7 @@ from app.lib.errors import InvalidToken, Unavailable
 from app.lib.jwks import Document, PublishedKeys, from_file, from_url, parse_key_set
 from app.lib.keys import KeyRing, SharedSecrets
 from app.lib.settings import Settings
+from tests.live import until
 from tests.support import SECRET
 
 PRIVATE = {
@@ -49,15 +50,22 @@ def signed(algorithm: str, kid: str | None = "one", *, header_alg: str | None = 
     return jwt.encode(payload, PRIVATE[algorithm], header_alg or algorithm, headers=headers).encode()
 
 
+async def idle() -> None:
+    """Let what runs in the background come to its end."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
 class Server:
     """What would be fetched: a document, or a failure, counted."""
 
     def __init__(self, document: bytes | Exception, fresh_seconds: float = 300) -> None:
         self.document, self.fresh_seconds, self.fetches, self.now = document, fresh_seconds, 0, 0.0
+        self.silent: asyncio.Event | None = None
 
     async def load(self) -> Document:
         self.fetches += 1
-        await asyncio.sleep(0)
+        await (self.silent.wait() if self.silent else asyncio.sleep(0))
         if isinstance(self.document, Exception):
             raise self.document
         return self.document, self.fresh_seconds
@@ -176,9 +184,62 @@ class TestFetching:
         await verifier.verify(signed("EdDSA"))
         server.document = key_set(published("ES256", "two"))
         server.now += jwks.MIN_INTERVAL_SECONDS
+        with pytest.raises(InvalidToken):
+            await verifier.verify(signed("ES256", "two"))  # which causes the fetch
+        await idle()
         assert (await verifier.verify(signed("ES256", "two"))).id == "someone"
         with pytest.raises(InvalidToken):
             await verifier.verify(signed("EdDSA", fresh=True))
+
+    async def test_a_key_that_replaces_another_under_its_id_is_found(self) -> None:
+        server = Server(key_set(published("ES256", "one")))
+        verifier = TokenVerifier(KeyRing(SharedSecrets(SECRET.encode()), server.keys()), Settings(_env_file=None))
+        await verifier.verify(signed("ES256", "one"))
+        other = ec.generate_private_key(ec.SECP256R1())
+        claims = {"sub": "someone", "exp": int(time.time()) + 600}
+        token = jwt.encode(claims, other, "ES256", headers={"kid": "one"}).encode()
+        members = json.loads(ECAlgorithm.to_jwk(other.public_key())) | {"kid": "one", "alg": "ES256"}
+        server.document = key_set({name: value for name, value in members.items() if name != "key_ops"})
+        for _ in range(20):  # within the interval, bad signatures fetch nothing
+            with pytest.raises(InvalidToken):
+                await verifier.verify(token)
+            await idle()
+        assert server.fetches == 1
+        server.now += jwks.MIN_INTERVAL_SECONDS
+        with pytest.raises(InvalidToken):
+            await verifier.verify(token)
+        await idle()
+        assert (await verifier.verify(token)).id == "someone"
+        assert server.fetches == 2
+
+    async def test_nobody_waits_for_an_unknown_key_of_a_silent_server(self) -> None:
+        server = Server(key_set(published("EdDSA")))
+        keys = server.keys()
+        await keys.keys_for({"alg": "EdDSA", "kid": "one"})
+        server.silent = asyncio.Event()
+        server.now += 3600  # stale, too
+        for number in range(100):
+            asked = keys.keys_for({"alg": "EdDSA", "kid": f"made-up-{number}"})
+            with pytest.raises(StopIteration) as ended:
+                asked.send(None)  # it ends without giving up the event loop once
+            assert ended.value.value == []
+        assert len(await keys.keys_for({"alg": "EdDSA", "kid": "one"})) == 1
+        await idle()
+        assert server.fetches == 2
+        await keys.close()
+
+    async def test_few_wait_for_the_first_keys(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(jwks, "MAX_WAITING", 3)
+        server = Server(key_set(published("EdDSA")))
+        server.silent = asyncio.Event()
+        keys = server.keys()
+        asked = [asyncio.create_task(keys.keys_for({"alg": "EdDSA", "kid": "one"})) for _ in range(10)]
+        await idle()
+        assert [task.done() for task in asked] == [False] * 3 + [True] * 7
+        server.silent.set()
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert [isinstance(answer, Unavailable) for answer in answers] == [False] * 3 + [True] * 7
+        assert server.fetches == 1
 
     async def test_stale_keys_serve_while_the_server_is_away(self) -> None:
         server = Server(key_set(published("EdDSA")), fresh_seconds=60)
@@ -230,7 +291,8 @@ class TestFile:
         assert await keys.keys_for({"alg": "EdDSA", "kid": "one"})
         path.write_bytes(key_set(published("ES256", "two")))
         now[0] += jwks.MIN_INTERVAL_SECONDS
-        assert await keys.keys_for({"alg": "ES256", "kid": "two"})
+        assert not await keys.keys_for({"alg": "ES256", "kid": "two"})
+        await until(lambda: keys.keys_for({"alg": "ES256", "kid": "two"}))
 
 
 class TestUrl:

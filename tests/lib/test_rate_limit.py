@@ -58,6 +58,31 @@ class TestRateLimit:
         clock.now += 60
         assert dict(await limiter.take("alice"))[b"ratelimit"] == b'"user";r=1;t=30'
 
+    @pytest.mark.parametrize("limit", [1, 2, 3, 7, 60, 600])
+    async def test_headers_never_exceed_their_window(self, limit: int) -> None:
+        clock = Clock()
+        limiter = RateLimit("user", limit, clock)
+        for step in range(3 * limit):
+            try:
+                headers = {name.decode(): value.decode() for name, value in await limiter.take("alice")}
+            except TooManyRequests as refused:
+                headers = {name.lower(): value for name, value in refused.headers.items()}
+                assert 1 <= int(headers["retry-after"]) <= 60
+            left, _, seconds = headers["ratelimit"].partition(";r=")[2].partition(";t=")
+            assert 0 <= int(left) <= limit
+            assert 1 <= int(seconds) <= 60
+            clock.now += 0.1 * step % 31
+
+    async def test_a_single_one_is_not_two_in_a_window(self) -> None:
+        clock = Clock()
+        limiter = RateLimit("user", 1, clock)
+        await limiter.take("alice")
+        clock.now += 59.9
+        with pytest.raises(TooManyRequests):
+            await limiter.take("alice")
+        clock.now += 0.1
+        await limiter.take("alice")
+
     async def test_zero_switches_off(self) -> None:
         limiter = RateLimit("user", 0)
         assert [await limiter.take("alice") for _ in range(1000)] == [[]] * 1000
@@ -139,6 +164,16 @@ class TestOverHttp:
             assert (await client.get("/api/x/todos", headers=headers | attacker)).status_code == 401
         assert_problem(await client.get("/api/x/todos", headers=bad | attacker), 429)
         assert (await client.get("/api/x/todos", headers=bad | honest)).status_code == 401
+
+    async def test_failures_of_an_ipv6_customer_count_together(self, limited: Callable[..., httpx.AsyncClient]) -> None:
+        client, bad = limited(), {"Authorization": "Bearer nonsense"}
+        answers = [
+            (await client.get("/", headers=bad | {"X-Forwarded-For": address})).status_code
+            for address in ("2001:db8:5:100::1", "2001:db8:5:1ff::2", "2001:db8:5:142:ffff::3", "2001:db8:5:1a0::4")
+        ]
+        assert answers == [401, 401, 401, 429]
+        neighbour = {"X-Forwarded-For": "2001:db8:5:200::1"}
+        assert (await client.get("/", headers=bad | neighbour)).status_code == 401
 
     async def test_good_tokens_pass_where_others_fail(self, limited: Callable[..., httpx.AsyncClient]) -> None:
         client = limited("203.0.113.77")

@@ -2,6 +2,7 @@
 
 from alembic import context
 
+import app.db.deployment_secret
 import app.db.idempotency
 import app.domain  # noqa: F401 - fills the metadata
 from app.db.migrate import run_in

@@ -1,5 +1,7 @@
 """Numbered findings about a configured application, as in Django's system checks."""
 
+from collections.abc import Sequence
+
 from litestar import Litestar
 
 from app.db import row_security
@@ -9,6 +11,7 @@ from app.db.suitability import folds_case, refuse_unsuitable
 from app.domain.system.findings import Finding
 from app.lib.auth import requires_owner
 from app.lib.errors import OperatorError, Unavailable
+from app.lib.jwks import PublishedKeys
 from app.lib.routes import unowned
 
 READ_ONLY = "The database is read-only, a standby probably: let DATABASE_URL name the primary server."
@@ -16,11 +19,22 @@ CASE = (
     "The database's ctype cannot fold case beyond ASCII, so that a search for `über` misses `Über`: make the database "
     "with a locale such as C.UTF-8 or one of ICU (CREATE DATABASE … LOCALE …)."
 )
+_WHERE_KEYS_ARE = "Better Auth publishes its keys at its own URL with /api/auth/jwks"
 
 
 async def run_checks(app: Litestar, database: Database, *, deploy: bool = False) -> list[Finding]:
     """Look at the routes, then at the database; `deploy` asks more of its role."""
-    return [*_open_routes(app), *await _database(database, deploy)]
+    return [*_open_routes(app), *await _key_sets(app.state.published_keys), *await _database(database, deploy)]
+
+
+async def _key_sets(published: Sequence[PublishedKeys]) -> list[Finding]:
+    problems = [problem for keys in published if (problem := await keys.problem())]
+    return [
+        Finding("K002", "warning", f"The keys that {setting} names cannot be fetched now ({reason}): is it up?")
+        if is_away
+        else Finding("K001", "error", f"{setting} names no usable key set ({reason}): {_WHERE_KEYS_ARE}.")
+        for setting, reason, is_away in problems
+    ]
 
 
 def _open_routes(app: Litestar) -> list[Finding]:

@@ -21,9 +21,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field
 
-from app.db.base import Owned
-from app.domain.todos.list_schemas import COLOR, MAX_NAME
-from app.domain.todos.schemas import MAX_DESCRIPTION, MAX_TAGS, MAX_TITLE, PRIORITIES
+from app.db.base import ROWS_RULE, WRITTEN_AS, Owned
+from app.domain.todos.importing import misplaced
+from app.domain.todos.list_schemas import COLOR, MAX_NAME, ListCreate
+from app.domain.todos.schemas import MAX_DESCRIPTION, MAX_TAGS, MAX_TITLE, PRIORITIES, TodoCreate
 from app.lib.ordering import MAX_POSITION, position_at_end
 from app.lib.search import search_column, search_index
 
@@ -46,6 +47,7 @@ class TodoList(Owned, table=True):
         CheckConstraint(func.char_length(column("name")).between(1, MAX_NAME), name="name_length"),
         CheckConstraint(column("color").regexp_match(COLOR), name="color_form"),
         _position_length(),
+        {"info": {WRITTEN_AS: ListCreate}},
     )
 
     name: str = Field(sa_type=Text)
@@ -84,6 +86,7 @@ class Todo(Owned, table=True):
         Index("ix_todos_trash", "user_id", "created_at", "id", postgresql_where=column("deleted_at").is_not(None)),
         Index(None, "deleted_at", postgresql_where=column("deleted_at").is_not(None)),
         search_index("todos"),
+        {"info": {WRITTEN_AS: TodoCreate, ROWS_RULE: misplaced}},
     )
 
     title: str = Field(sa_type=Text)

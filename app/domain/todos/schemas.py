@@ -11,6 +11,7 @@ from app.lib.query import Moment, PageQuery, Query, Reference
 from app.lib.search import MAX_QUERY
 
 MAX_TITLE, MAX_DESCRIPTION, MAX_TAG, MAX_TAGS = 200, 10_000, 50, 20
+MAX_DEPTH = 5  # levels of todos, the top one included
 PRIORITIES = ("none", "low", "medium", "high")
 DUE_ONCE = AtMostOne("due_date", "due_at")  # a day or an instant; the database knows the one that is not sent
 

@@ -28,8 +28,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.db.base import OWNERS_TIME_ZONE, table_of
 from app.domain.todos.models import Todo
-from app.domain.todos.schemas import DUE_ONCE, PRIORITIES, TodoMove, TodoQuery, TodoRead
-from app.domain.todos.tree import MAX_DEPTH, TreeStatements
+from app.domain.todos.schemas import DUE_ONCE, MAX_DEPTH, PRIORITIES, TodoMove, TodoQuery, TodoRead
+from app.domain.todos.tree import TreeStatements
 from app.lib.body import Body
 from app.lib.errors import Conflict, FieldError, Invalid, NotFound
 from app.lib.ordered import OrderedService

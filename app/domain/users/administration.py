@@ -69,7 +69,8 @@ class UserAdministration:
         def administration(request: ApiRequest) -> UserAdministration:
             state = request.app.state
             session = session_of(request.scope, state.database.session)
-            return cls(session, state.users, request.user.id, witness(state.settings, request.scope))
+            tell = witness(state.settings, request.scope, state.deployment_secret)
+            return cls(session, state.users, request.user.id, tell)
 
         return Provide(administration, sync_to_thread=False)
 

@@ -1,10 +1,8 @@
 """`manage.py users`, `exportuser`, `importuser`, `eraseuser`."""
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 import rich_click as click
 from litestar import Litestar
@@ -14,14 +12,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db.bulk import unlimited
 from app.db.config import open_database
+from app.db.deployment_secret import load_secret
 from app.db.restore import Archive
 from app.domain.users.administration import UserAdministration
 from app.domain.users.schemas import UserQuery, UserRead, known_time_zone
-from app.domain.users.services import AccountService
+from app.domain.users.services import AccountService, erase_user
 from app.lib.auth import USER_ID
 from app.lib.body import Broken
 from app.lib.cli import UserId, run_async, settings_of, with_app
 from app.lib.errors import NotFound, OperatorError, OwnerGone
+from app.lib.private_file import private_file
 from app.lib.request_log import witness
 
 
@@ -71,13 +71,14 @@ def activate_user(app: Litestar, user_id: str) -> None:
 
 @click.command()
 @click.argument("user_id", type=UserId())
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="A file, in place of standard output.")
-def exportuser(app: Litestar, user_id: str, out: Path | None) -> None:
-    """Write everything of USER_ID as JSON Lines, as the user's own export does."""
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="A new file, in place of standard output.")
+@click.option("--force", is_flag=True, help="Replace the file if it is there.")
+def exportuser(app: Litestar, user_id: str, out: Path | None, force: bool) -> None:
+    """Write everything of USER_ID as JSON Lines, as the user's own export does; only its owner can read the file."""
 
     async def work() -> None:
         async with open_database(settings_of(app)) as database:
-            with _written(out) if out else click.open_file("-", "wb") as file:
+            with private_file(out, replace=force) if out else click.open_file("-", "wb") as file:
                 async for lines in AccountService(database.session(user_id), user_id).export():
                     file.write(lines)
 
@@ -110,19 +111,22 @@ def importuser(app: Litestar, file: Path) -> None:
 @click.command()
 @click.argument("user_id", type=UserId())
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def eraseuser(app: Litestar, user_id: str, yes: bool) -> None:
-    """Erase USER_ID and everything that is theirs, for good."""
+@click.option("--lift", is_flag=True, help="Remove the mark of a deactivated user too: they may come again.")
+def eraseuser(app: Litestar, user_id: str, yes: bool, lift: bool) -> None:
+    """Erase USER_ID and everything that is theirs, for good; a deactivated user stays deactivated."""
 
-    async def work() -> None:
+    async def work() -> bool:
         async with open_database(settings_of(app)) as database, database.begin(unscoped="erase a user") as connection:
             await unlimited(connection)
-            await connection.execute(AccountService.statements.delete, {"owner": user_id})
+            return await erase_user(connection, user_id, lift=lift)
 
     _ask_about(app, user_id, UserAdministration.get_user)
     if not yes:
         click.confirm(f"Erase {user_id} and everything that is theirs, for good?", abort=True)
-    run_async(work())
+    stays = run_async(work())
     click.echo(f"{user_id} is erased.")
+    if stays:
+        click.echo(f"The id stays deactivated: `python manage.py users activate {user_id}` lifts that.")
 
 
 ALL = (users, exportuser, importuser, eraseuser)
@@ -131,7 +135,9 @@ ALL = (users, exportuser, importuser, eraseuser)
 def _ask[T](app: Litestar, question: Callable[[UserAdministration], Awaitable[T]]) -> T:
     async def work() -> T:
         async with open_database(settings_of(app)) as database:
-            return await question(UserAdministration(database.session(), tell=witness(settings_of(app))))
+            await load_secret(app.state.deployment_secret, database)
+            tell = witness(settings_of(app), secret=app.state.deployment_secret)
+            return await question(UserAdministration(database.session(), tell=tell))
 
     return run_async(work())
 
@@ -145,18 +151,6 @@ def _ask_about(app: Litestar, user_id: str, question: Callable[..., Awaitable[Us
 
 def _stranger(user_id: str) -> OperatorError:
     return OperatorError(f"There is no user {user_id!r}: see `python manage.py users list`.")
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that is there when it is whole, or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            yield file
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _state(user: UserRead) -> str:

@@ -17,8 +17,16 @@ from sqlalchemy import (
 )
 from sqlmodel import Field
 
-from app.db.base import MAX_USER_ID_LENGTH, Base, Timestamps
-from app.domain.users.schemas import MAX_BIO, MAX_LANGUAGE, PRIORITIES, THEMES, WEEK_STARTS
+from app.db.base import MAX_USER_ID_LENGTH, WRITTEN_AS, Base, Timestamps
+from app.domain.users.schemas import (
+    MAX_BIO,
+    MAX_LANGUAGE,
+    PRIORITIES,
+    THEMES,
+    WEEK_STARTS,
+    PreferencesReplace,
+    ProfileClaims,
+)
 
 
 class User(Timestamps, Base, table=True):
@@ -28,7 +36,7 @@ class User(Timestamps, Base, table=True):
     __table_args__ = (
         CheckConstraint(func.char_length(column("id")).between(1, MAX_USER_ID_LENGTH), name="id_length"),
         CheckConstraint(func.char_length(column("bio")) <= MAX_BIO, name="bio_length"),
-        {"info": {"owner": "id"}},
+        {"info": {"owner": "id", WRITTEN_AS: ProfileClaims}},
     )
 
     id: str = Field(primary_key=True, sa_type=Text)
@@ -63,6 +71,7 @@ class Preferences(Timestamps, Base, table=True):
             ondelete="SET NULL (default_list_id)",
             name="fk_preferences_default_list_id",
         ),
+        {"info": {WRITTEN_AS: PreferencesReplace}},
     )
 
     user_id: str = Field(primary_key=True, sa_type=Text, foreign_key="users.id", ondelete="CASCADE")

@@ -7,12 +7,14 @@ from zoneinfo import available_timezones
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from app.lib.auth import usable_text
 from app.lib.body import Body, Broken, Trimmed
 from app.lib.language import language_tag
 from app.lib.openapi.schema import Shape
 from app.lib.query import Limit, Offset, Query
 
 MAX_NAME, MAX_BIO, MAX_LANGUAGE = 200, 2000, 100
+MAX_EMAIL, MAX_CLAIM = 320, 2048
 THEMES = ("system", "light", "dark")
 WEEK_STARTS = ("monday", "sunday", "saturday")
 PRIORITIES = ("none", "low", "medium", "high")
@@ -67,6 +69,23 @@ class ProfileUpdate(Body):
     name: Name | None | UnsetType = UNSET
     bio: Bio | None | UnsetType = UNSET
     time_zone: TimeZone | UnsetType = UNSET
+
+
+def as_claimed(text: str) -> str:
+    """Raises `Broken` for a text that is not taken from a token."""
+    if usable_text(text, MAX_CLAIM) is None:
+        raise Broken("Expected a text without control characters, and not blank")
+    return text
+
+
+class ProfileClaims(Body):
+    """What is in a profile, by its user or by their token; what a token says is not trimmed."""
+
+    email: Annotated[str, Meta(max_length=MAX_EMAIL), as_claimed] | None = None
+    name: Annotated[str, Meta(max_length=MAX_NAME), as_claimed] | None = None
+    image: Annotated[str, Meta(max_length=MAX_CLAIM), as_claimed] | None = None
+    bio: Bio | None = None
+    time_zone: TimeZone = "UTC"
 
 
 class Notifications(Struct, forbid_unknown_fields=True):

@@ -4,17 +4,18 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from sqlalchemy import ColumnElement, bindparam, case, func, select
+from sqlalchemy import ColumnElement, Text, bindparam, case, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
 from app.db.archive import export_lines
 from app.domain.users.models import Preferences, User
 from app.domain.users.schemas import NOTIFICATIONS, UNKNOWN_TIME_ZONE, Notifications, PreferencesRead, ProfileRead
 from app.lib.auth import Identity
-from app.lib.errors import Deactivated, FieldError
+from app.lib.errors import Deactivated, FieldError, Unavailable
 from app.lib.own_row import OwnRowService
-from app.lib.session import Session
+from app.lib.session import MAX_ATTEMPTS, Session
 
 # How long a deactivation may take to be noticed, and how many users are remembered as active.
 TRUST_SECONDS = 5.0
@@ -24,6 +25,12 @@ _STATE = select(col(User.deactivated_at)).where(col(User.id) == bindparam("key")
 _PROVISION = (
     insert(User).values({name: bindparam(name) for name in ("id", "email", "name", "image")}).on_conflict_do_nothing()
 )
+
+_owner = bindparam("owner", type_=Text)
+# Whether the user may erase themselves is decided by the statement that erases: what admission trusts may be old.
+_ERASE = delete(User).where(col(User.id) == _owner, col(User.deactivated_at).is_(None)).returning(col(User.id))
+_ERASE_ANY = delete(User).where(col(User.id) == _owner).returning(col(User.deactivated_at))
+_MARK = insert(User).values({name: bindparam(name) for name in ("id", "deactivated_at")})
 
 
 class UserDirectory:
@@ -89,9 +96,32 @@ class AccountService(OwnRowService[ProfileRead]):
         return export_lines(self.session, self._owner)
 
     async def erase(self, directory: UserDirectory) -> None:
-        """Erase everything of the user, in one statement; who comes again starts afresh."""
-        await self.delete()
+        """Erase everything of the user, in one statement; who comes again starts afresh. Raises `Deactivated`."""
         directory.forget(self._owner)
+        for _ in range(MAX_ATTEMPTS):
+            if await self.session.write(_ERASE, {"owner": self._owner}) or not await self._is_active():
+                directory.forget(self._owner)
+                return
+        raise Unavailable("The account was changed at the same time, try again later")
+
+    async def _is_active(self) -> bool:
+        """Return False where there is no such user. Raises `Deactivated`."""
+        rows = await self.session.read(_STATE, {"key": self._owner})
+        if rows and rows[0][0] is not None:
+            raise Deactivated
+        return bool(rows)
+
+
+async def erase_user(connection: AsyncConnection, user_id: str, *, lift: bool) -> bool:
+    """Erase a user as an operator; unless lifted, a deactivation stays as a row of nothing but the id.
+
+    Return whether it stays.
+    """
+    marks = (await connection.execute(_ERASE_ANY, {"owner": user_id})).scalars().all()
+    kept = [{"id": user_id, "deactivated_at": mark} for mark in marks if mark is not None and not lift]
+    for row in kept:
+        await connection.execute(_MARK, row)
+    return bool(kept)
 
 
 _SWITCHES = [NOTIFICATIONS + name for name in Notifications.__struct_fields__]

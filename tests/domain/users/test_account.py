@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from litestar import Litestar
-from sqlalchemy import delete, func, insert, select, text
+from sqlalchemy import delete, func, insert, select, text, update
 from uuid_utils.compat import uuid7
 
 from app.db import archive
@@ -19,6 +19,7 @@ from app.lib.errors import Unavailable
 from app.lib.session import Session
 from app.main import create_app
 from tests.factories import insert_todos, new_user_id, todo_row, users
+from tests.live import until
 from tests.support import Client, assert_problem, mistakes, running, token_for
 
 lists = table_of(TodoList)
@@ -300,6 +301,33 @@ class TestErase:
                 assert (await there.delete(there.path("account"))).status_code == 204
                 assert (await here.create(title="Afresh"))["title"] == "Afresh"
                 assert (await there.get(there.todos())).json()["total"] == 1
+
+
+class TestDeactivated:
+    """Who was deactivated elsewhere is still let in here for some seconds: enough to try."""
+
+    @staticmethod
+    async def mark(app: Litestar, user_id: str) -> None:
+        async with app.state.database.begin(unscoped="tests") as connection:
+            await connection.execute(update(users).where(users.c.id == user_id).values(deactivated_at=func.now()))
+
+    async def test_cannot_erase_the_mark(self, app: Litestar, alice: Client) -> None:
+        await alice.create()
+        await self.mark(app, alice.user_id)
+        for _ in range(2):
+            assert_problem(await alice.delete(alice.path("account")), 403)
+        assert_problem(await alice.get(alice.todos()), 403)
+        assert (await rows_in_every_table(app, alice.user_id))["app.todos"] == 1
+
+    async def test_cannot_win_a_race(self, app: Litestar, alice: Client) -> None:
+        """The mark is not committed yet when the erasing begins: it waits for the row, and looks again."""
+        await alice.create()
+        async with app.state.database.begin(unscoped="tests") as connection:
+            await connection.execute(update(users).where(users.c.id == alice.user_id).values(deactivated_at=func.now()))
+            erasing = asyncio.create_task(alice.delete(alice.path("account")))
+            await until(lambda: checked_out(app) == 2)
+        assert_problem(await erasing, 403)
+        assert_problem(await alice.get(alice.todos()), 403)
 
 
 class TestTables:

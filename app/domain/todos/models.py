@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field
 
-from app.db.base import Owned
+from app.db.base import SCHEMA, Owned
 from app.domain.todos.list_schemas import COLOR, MAX_NAME
 from app.domain.todos.schemas import MAX_DESCRIPTION, MAX_TAGS, MAX_TITLE, PRIORITIES
 from app.lib.ordering import MAX_POSITION, position_at_end
@@ -98,4 +98,4 @@ class Todo(Owned, table=True):
     parent_id: UUID | None = Field(default=None, sa_type=Uuid)
     position: str = _position()
     deleted_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
-    search: Any = Field(default=None, sa_column=search_column("title", "description"))
+    search: Any = Field(default=None, sa_column=search_column("title", "description", schema=SCHEMA))

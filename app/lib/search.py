@@ -13,7 +13,7 @@ from app.lib.statements import value_of
 
 MAX_QUERY = 200
 _WEIGHTS = "ABCD"
-_TERM = re.compile(r'("[^"]*)"?|([^\s"]+)')
+_TERM = re.compile(r'("[^"]*)"|"([^"]*)$|([^\s"]+)')
 
 
 def search_column(*texts: str, schema: str) -> Column[Any]:
@@ -51,7 +51,8 @@ def rank(table: Table, name: str = "q", texts: int = 2) -> ColumnElement[float]:
 
 def fold(text: ColumnElement[Any], schema: str) -> ColumnElement[str]:
     """Return the text without differences of case, accents and compatibility forms, as it is compared."""
-    return _function(schema, "search_fold")(text, type_=Text)
+    folded: ColumnElement[str] = _function(schema, "search_fold")(text, type_=Text)
+    return folded
 
 
 def _query(table: Table, name: str, operator: str, texts: int) -> ColumnElement[Any]:
@@ -67,6 +68,9 @@ def _function(schema: str, name: str) -> Any:
 
 
 def terms_of(text: str) -> list[str]:
-    """Split what a user typed into the terms that must all occur; phrases keep their opening quotation mark."""
-    terms: list[tuple[str, str]] = _TERM.findall(text)
-    return list(dict.fromkeys(phrase or word for phrase, word in terms))
+    """Split what a user typed into the terms that must all occur; phrases keep their opening quotation mark.
+
+    The last word of a phrase that is not closed may still be typed: it is the beginning of a word.
+    """
+    terms: list[tuple[str, str, str]] = _TERM.findall(text)
+    return list(dict.fromkeys("".join(parts) for parts in terms if any(parts)))

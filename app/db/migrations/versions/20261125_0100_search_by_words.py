@@ -84,7 +84,7 @@ _SEPARATORS = (
     r'\U0001ED2E\U0001EEF0-\U0001F0F5\U0001F10D-\U0001FBCA\U000F0000-\U0010FFFF'
 )
 
-_WITHOUT_SEARCH = "setweight(to_tsvector(CAST('simple' AS REGCONFIG), coalesce(title, '')), 'A') || setweight(to_tsvector(CAST('simple' AS REGCONFIG), coalesce(description, '')), 'B')"
+_BY_PARSER = "setweight(to_tsvector(CAST('simple' AS REGCONFIG), coalesce(title, '')), 'A') || setweight(to_tsvector(CAST('simple' AS REGCONFIG), coalesce(description, '')), 'B')"
 _SEARCH = "setweight(app.search_vector(user_id, title), 'A') || setweight(app.search_vector(user_id, description), 'B')"
 
 # How a text is compared. ASCII, which most texts are, takes the short way. The cut bounds the cost of characters that
@@ -98,7 +98,7 @@ RETURN CASE
             regexp_replace(
                 left(
                     normalize(regexp_replace($1 COLLATE "C", '([{stackable}]{{8}})[{stackable}]+', '\1', 'g'), NFKD),
-                    32768
+                    30000
                 ),
                 '[{marks}]+', '', 'g'
             ) COLLATE {collation}
@@ -122,16 +122,21 @@ RETURN '''' || owner || left(word, 255) || ''''
 """
 _OWNER = "left(encode(sha256(convert_to(owner, 'UTF8')), 'hex'), 8)"
 
-# The words of a text with their positions. It is called for each row that is written: PL/pgSQL keeps the plan.
+# The words of a text with their positions, the first 3,000, for each distinct one is an entry of the index. It is called
+# for each row that is written: PL/pgSQL keeps the plan.
 _VECTOR = f"""
 CREATE FUNCTION app.search_vector(owner text, content text) RETURNS tsvector LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 AS $$
 DECLARE
     hashed text := {_OWNER};
 BEGIN
+    IF content IS NULL THEN
+        RETURN '';
+    END IF;
     RETURN (
         SELECT coalesce(string_agg(app.search_lexeme(hashed, word) || ':' || place, ' '), '')
         FROM string_to_table(app.search_words(content), ' ') WITH ORDINALITY AS words (word, place)
+        WHERE place <= 3000
     );
 END
 $$
@@ -204,6 +209,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Take back."""
-    _replace_column(_WITHOUT_SEARCH, [sa.literal_column('(ARRAY[user_id])'), 'search'])
+    _replace_column(_BY_PARSER, [sa.literal_column('(ARRAY[user_id])'), 'search'])
     for function in _FUNCTIONS:
         op.execute(f'DROP FUNCTION {function}')

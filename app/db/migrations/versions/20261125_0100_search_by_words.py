@@ -1,7 +1,7 @@
 """Search by words as people see them: what a word is, is no longer decided by PostgreSQL's text parser.
 
-The column `search` of todos is computed anew, and its index built anew, for all rows: about a minute for a million
-todos, during which the table is locked.
+The column `search` of todos is computed anew, and its index built anew, for all rows, and the table is locked meanwhile:
+plan minutes for a million todos, and try it on a copy. A dump from a server that folds case with ICU needs ICU.
 """
 
 import sqlalchemy as sa

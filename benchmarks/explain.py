@@ -24,7 +24,7 @@ from app.domain.todos.schemas import TodoCreate, TodoUpdate
 from app.domain.todos.services import BEST_FIRST, TodoService, Trash
 from app.domain.todos.tags import PAGE as TAGS_PAGE
 from app.lib.database_url import parse_database_url
-from app.lib.search import tsquery_of
+from app.lib.search import terms_of
 from benchmarks.database import environment, execute, fetch, manage, scratch_database
 
 USERS = 1_000
@@ -101,7 +101,7 @@ def main_statements(user_id: str, todo_id: UUID) -> Iterator[Statement]:
         ("a prefix", "gar"),
         ("a phrase", '"the trip"'),
     ):
-        parameters = page | {"filter_q": tsquery_of(query)}
+        parameters = page | {"filter_q": terms_of(query)}
         yield Statement(f"by q, {text}, best first", build.page(("q",), BEST_FIRST), parameters)
     for name in TodoService.sorts:
         yield Statement(f"sorted by {name}", build.page((), ((name, False),)), page)

@@ -1,25 +1,25 @@
-"""Full text, PostgreSQL's own: words of any language as they are, found among one user's rows alone."""
+"""Full-text search among one user's rows. The functions of the database, which migrations make, say what a word is.
+
+Stored texts and queries go through the same function there: `search_words` folds a text and splits it into words.
+"""
 
 import re
 from typing import Any
 
-from sqlalchemy import REAL, Column, ColumnElement, Computed, Index, Table, Text, bindparam, column, func, literal
-from sqlalchemy import cast as sql_cast
-from sqlalchemy.dialects.postgresql import ARRAY, REGCONFIG, TSVECTOR, array
-from sqlalchemy.sql.elements import Grouping
+from sqlalchemy import REAL, Column, ColumnElement, Computed, Index, Table, Text, bindparam, column, func, select
+from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY, TSVECTOR
 
 from app.lib.statements import value_of
 
 MAX_QUERY = 200
-_WORDS: ColumnElement[Any] = sql_cast(literal("simple", literal_execute=True), REGCONFIG)  # no stems, no stop words
 _WEIGHTS = "ABCD"
-_TERM = re.compile(r'"([^"]*)"?|([^\s"]+)')
+_TERM = re.compile(r'("[^"]*)"|"([^"]*)$|([^\s"]+)')
 
 
-def search_column(*texts: str) -> Column[Any]:
-    """Give the column that PostgreSQL computes of up to four texts, the weightiest first."""
+def search_column(*texts: str, schema: str) -> Column[Any]:
+    """Return the column that PostgreSQL computes from up to four texts, the most important first."""
     vectors: list[ColumnElement[Any]] = [
-        func.setweight(func.to_tsvector(_WORDS, func.coalesce(column(text), "")), weight)
+        func.setweight(_function(schema, "search_vector")(column("user_id"), column(text)), weight)
         for text, weight in zip(texts, _WEIGHTS, strict=False)
     ]
     vector = vectors[0]
@@ -29,44 +29,48 @@ def search_column(*texts: str) -> Column[Any]:
 
 
 def search_index(table: str) -> Index:
-    """Give the index that has the owner beside the words, so that it leads to nobody else's rows.
+    """Return the index of the words, which begin with a hash of their user: a search reads no other user's words.
 
-    Without `fastupdate`, for each search would read the list of what is not sorted in yet, everybody's.
+    Without `fastupdate`: otherwise each search would read the list of unsorted entries of all users.
     """
-    owner = Grouping(array([column("user_id", Text)]))  # the syntax of an index asks for the brackets
-    return Index(f"ix_{table}_search", owner, "search", postgresql_using="gin", postgresql_with={"fastupdate": "off"})
+    return Index(f"ix_{table}_search", "search", postgresql_using="gin", postgresql_with={"fastupdate": "off"})
 
 
-def is_found(table: Table, name: str = "q") -> ColumnElement[bool]:
-    """Give the filter for the rows of the user where the query, as `tsquery_of` writes it, occurs."""
-    owner = sql_cast(array([bindparam("owner", type_=Text)]), ARRAY(Text))
-    mine: ColumnElement[bool] = array([table.c.user_id]).contains(owner)
-    return mine & table.c.search.op("@@", is_comparison=True)(_query(name))
+def is_found(table: Table, name: str = "q", texts: int = 2) -> ColumnElement[bool]:
+    """Return the filter for the rows in which all terms of the query occur, as `terms_of` splits it."""
+    return table.c.search.op("@@", is_comparison=True)(_query(table, name, "&", texts))
 
 
-def rank(table: Table, name: str = "q") -> ColumnElement[float]:
-    """Give how well a row matches."""
-    return func.ts_rank(table.c.search, _query(name), type_=REAL)
+def rank(table: Table, name: str = "q", texts: int = 2) -> ColumnElement[float]:
+    """Return how well a row matches, at a cost that is linear in its words.
 
-
-def _query(name: str) -> ColumnElement[Any]:
-    return func.to_tsquery(_WORDS, bindparam(value_of(name), type_=Text))
-
-
-def tsquery_of(text: str, texts: int = 2) -> str:
-    """Write what a user typed as a tsquery: words are beginnings of words, `"quoted"` ones a phrase, all must occur.
-
-    Positions are counted through all the `texts` of a column: a phrase must lie within one of them, told by its weight.
+    `ts_rank` compares the positions of terms that are joined by `&` pair by pair, so they are joined by `|` here.
     """
-    found: list[tuple[str, str]] = _TERM.findall(text)
-    return " & ".join(
-        f"({' | '.join(f'{_quote(phrase)}:{weight}' for weight in _WEIGHTS[:texts])})"
-        if phrase
-        else f"{_quote(word)}:*"
-        for phrase, word in found
-        if phrase or word
-    )
+    return func.ts_rank(table.c.search, _query(table, name, "|", texts), type_=REAL)
 
 
-def _quote(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+def fold(text: ColumnElement[Any], schema: str) -> ColumnElement[str]:
+    """Return the text without differences of case, accents and compatibility forms, as it is compared."""
+    folded: ColumnElement[str] = _function(schema, "search_fold")(text, type_=Text)
+    return folded
+
+
+def _query(table: Table, name: str, operator: str, texts: int) -> ColumnElement[Any]:
+    """A sub-select is evaluated once, not for each row."""
+    terms = bindparam(value_of(name), type_=ARRAY(Text))
+    owner = bindparam("owner", type_=Text)
+    query = _function(str(table.schema), "search_query")(owner, terms, _WEIGHTS[:texts], operator, type_=TSQUERY)
+    return select(query).scalar_subquery()
+
+
+def _function(schema: str, name: str) -> Any:
+    return getattr(getattr(func, schema), name)  # `func.schema.name`
+
+
+def terms_of(text: str) -> list[str]:
+    """Split what a user typed into the terms that must all occur; phrases keep their opening quotation mark.
+
+    The last word of a phrase that is not closed may still be typed: it is the beginning of a word.
+    """
+    terms: list[tuple[str, str, str]] = _TERM.findall(text)
+    return list(dict.fromkeys("".join(parts) for parts in terms if any(parts)))

@@ -44,6 +44,71 @@ class TestSearch:
         for text in ("äpfel", "ÄPFEL", "Äpf", "bIRNEN", '"UND birnen"'):
             assert alice.titles(q=text) == ["ÄPFEL und Birnen"], text
 
+    @says("Spaces, punctuation and symbols only separate words: Call 555-1234 is found by 1234, Fix <Header> by header")
+    @says("A word is a run of letters and digits")
+    @says(
+        "What is typed without a space between stays together: node.js finds the words node and js… where they follow"
+    )
+    @pytest.mark.parametrize(
+        ("title", "found", "missed"),
+        [
+            ("Call 555-1234", ("1234", "555-1234", "555-12", "call 1234"), ("1234-555", "55-1234")),
+            ("Fix <Header> component", ("header", "<header>", "<Header> comp"), ("eader",)),
+            ("Upgrade node.js", ("js", "node.js", "node.j", "upgrade node.js"), ("js.node", "nod.js")),
+            ("Buy milk/bread", ("bread", "milk/bread", "milk/b"), ("bread/milk",)),
+            ("Mail ann@example.org", ("ann", "example", "ann@example.org", "org"), ("ann@org",)),
+        ],
+    )
+    def test_punctuation_separates(
+        self, alice: User, title: str, found: tuple[str, ...], missed: tuple[str, ...]
+    ) -> None:
+        alice.create(title=title)
+        assert [q for q in found if alice.titles(q=q) != [title]] == []
+        assert [q for q in missed if alice.titles(q=q)] == []
+
+    @says("The last word of a phrase whose quotes are not closed is a beginning")
+    @says("So each beginning of a title that ends in a letter or digit finds it")
+    def test_beginnings_of_a_title(self, alice: User) -> None:
+        title = 'Read "The C++ FAQ", https://a.example/b_c?d=1#e (p. 12-14), at 5:30!'
+        alice.create(title=title)
+        ends = [end for end, character in enumerate(title, 1) if character.isalnum()]
+        assert [title[:end] for end in ends if alice.titles(q=title[:end]) != [title]] == []
+
+    @says("Accents, vowel points and compatibility forms do not matter either")
+    @says("ß æ œ ø đ ł ħ ŧ ı are ss ae oe o d l h t i")  # noqa: RUF001
+    @pytest.mark.parametrize(
+        ("title", "q"),
+        [
+            ("Müller", "muller"),
+            ("Straße", "strasse"),
+            ("ﬁn", "fin"),
+            ("ｶﾞｿﾘﾝ", "ガソリン"),
+            ("née", "NÉE"),
+            ("æœøđłħŧı", "AEoeodlhti"),
+        ],
+    )
+    def test_folding(self, alice: User, title: str, q: str) -> None:
+        alice.create(title=title)
+        for one, other in ((title, q), (q, title)):
+            todo = alice.create(title=f"in {one}")
+            assert f"in {one}" in alice.titles(q=other)
+            alice.delete(f"/todos/{todo['id']}")
+
+    @says("Of a description, the first 3,000 words are searched, and of a word the first 255 characters")
+    def test_long_texts(self, alice: User) -> None:
+        alice.create(title="words", description=" ".join(chr(0x4E00 + number) for number in range(5000)))
+        alice.create(title="word", description="𐐀" * 10_000)
+        assert [alice.titles(q=chr(0x4E00 + number)) for number in (0, 2999, 3000)] == [["words"], ["words"], []]
+        assert alice.titles(q="𐐨" * 200) == ["word"]
+
+    @says("/tasks?search= finds any part of a text")
+    @says("Scripts that are written without spaces have one word from separator to separator")
+    def test_scripts_without_spaces(self, alice: User) -> None:
+        alice.create(title="買い物リスト、牛乳")
+        found = [q for q in ("買い物", "牛乳", "リスト") if alice.titles(q=q)]
+        assert found == ["買い物", "牛乳"]
+        assert len(body(alice.get("/tasks", params={"search": "リスト"}))) == 1
+
     @says("Without sort, the best match comes first")
     def test_the_best_match_comes_first(self, alice: User) -> None:
         alice.create(title="apple apple", description="apple, apple and apple")

@@ -46,6 +46,7 @@ OTHERS = """
     SELECT relname, relkind::text FROM pg_class
     WHERE relnamespace = $1::text::regnamespace AND relkind NOT IN ('r', 'i')
 """
+FUNCTIONS = "SELECT pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = $1::text::regnamespace ORDER BY oid"
 
 WAITING = """
     SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database
@@ -149,7 +150,13 @@ def new_table() -> Iterator[Table]:
 
 async def snapshot(url: str, schema: str = SCHEMA) -> dict[str, set[tuple[Any, ...]]]:
     """Describe all that a schema holds, without Alembic's own table."""
-    parts = {"columns": TABLES, "constraints": CONSTRAINTS, "indexes": INDEXES, "others": OTHERS}
+    parts = {
+        "columns": TABLES,
+        "constraints": CONSTRAINTS,
+        "indexes": INDEXES,
+        "others": OTHERS,
+        "functions": FUNCTIONS,
+    }
     rows = {name: await fetch(url, sql, schema) for name, sql in parts.items()}
     return {name: {row for row in found if "alembic_version" not in str(row)} for name, found in rows.items()}
 
@@ -169,6 +176,8 @@ class TestEquality:
             await migrate(database)
         async with opened(modelled) as database, database.begin(unscoped="tests") as connection:
             await connection.execute(CreateSchema(SCHEMA))
+            for (function,) in await fetch(url, FUNCTIONS, SCHEMA):  # migrations alone make them
+                await connection.exec_driver_sql(function)
             await connection.run_sync(metadata.create_all)
         assert await snapshot(url) == await snapshot(modelled)
 

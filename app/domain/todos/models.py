@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field
 
-from app.db.base import ROWS_RULE, WRITTEN_AS, Owned
+from app.db.base import ROWS_RULE, SCHEMA, WRITTEN_AS, Owned
 from app.domain.todos.importing import misplaced
 from app.domain.todos.list_schemas import COLOR, MAX_NAME, ListCreate
 from app.domain.todos.schemas import MAX_DESCRIPTION, MAX_TAGS, MAX_TITLE, PRIORITIES, TodoCreate
@@ -101,4 +101,4 @@ class Todo(Owned, table=True):
     parent_id: UUID | None = Field(default=None, sa_type=Uuid)
     position: str = _position()
     deleted_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
-    search: Any = Field(default=None, sa_column=search_column("title", "description"))
+    search: Any = Field(default=None, sa_column=search_column("title", "description", schema=SCHEMA))

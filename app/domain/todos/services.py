@@ -35,7 +35,7 @@ from app.lib.errors import Conflict, FieldError, Invalid, NotFound
 from app.lib.ordered import OrderedService
 from app.lib.ordering import position_at_end
 from app.lib.query import Page, PageQuery, Sort
-from app.lib.search import is_found, rank, tsquery_of
+from app.lib.search import is_found, rank, terms_of
 from app.lib.service import UserScopedService
 from app.lib.statements import Transition, value_of
 
@@ -146,7 +146,7 @@ class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
         if "due" in given:
             given[f"due={given.pop('due')}"] = None
         if "q" in given:
-            given["q"] = tsquery_of(given["q"])
+            given["q"] = terms_of(given["q"])
         return given
 
     def ordering(self, query: PageQuery) -> Sort:

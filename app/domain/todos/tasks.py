@@ -9,20 +9,21 @@ from litestar.datastructures import ResponseHeader
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import UNSET
-from sqlalchemy import Text, bindparam, func, or_
+from sqlalchemy import Text, bindparam, func, or_, select
 
-from app.db.base import table_of
+from app.db.base import SCHEMA, table_of
 from app.domain.todos.models import Todo
 from app.domain.todos.services import TodoService
 from app.domain.todos.task_schemas import TaskCompletion, TaskCreate, TaskQuery, TaskRead, TaskUpdate
 from app.lib.auth import requires_owner
 from app.lib.http import ApiResponse
 from app.lib.scopes import scopes
+from app.lib.search import fold
 from app.lib.statements import value_of
 
 _todo = table_of(Todo).c
 _sorts = TodoService.sorts
-_searched = func.lower(bindparam(value_of("search"), type_=Text))
+_searched = select(fold(bindparam(value_of("search"), type_=Text), SCHEMA)).scalar_subquery()
 
 
 class TaskService(TodoService[TaskRead]):
@@ -34,7 +35,7 @@ class TaskService(TodoService[TaskRead]):
         **TodoService.filters,
         "status": _todo.completed == bindparam(value_of("status")),
         # No LIKE: nothing in the text is a wildcard.
-        "search": or_(*(func.strpos(func.lower(text), _searched) > 0 for text in (_todo.title, _todo.description))),
+        "search": or_(*(func.strpos(fold(text, SCHEMA), _searched) > 0 for text in (_todo.title, _todo.description))),
     }
     sorts: ClassVar = {
         "created": _sorts["created_at"],

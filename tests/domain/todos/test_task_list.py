@@ -125,7 +125,7 @@ class TestSearch:
 
     async def test_folds_more_than_ascii(self, alice: Client) -> None:
         await alice.create(title="Épicerie ÜBER Жук")
-        for text in ("épicerie", "über", "ЖУК"):
+        for text in ("épicerie", "über", "ЖУК", "picerie u", "U\u0308BER"):
             assert len(await titles(alice, search=text)) == 1
 
     @pytest.mark.parametrize("text", ["%", "_", "\\", "'", '"', "%_%", "\\%", "*", ".", "[a-z]", "&", "|", ":", "$1"])

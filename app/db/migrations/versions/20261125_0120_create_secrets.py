@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = '20261125_0120'
-down_revision = '20261121_0500'
+down_revision = '20261125_0100'
 branch_labels = None
 depends_on = None
 

@@ -20,7 +20,7 @@ from app.db.seeding import seed_command
 from app.domain.users.services import UserDirectory
 from app.lib import log
 from app.lib.auth import AuthenticationWall, TokenVerifier, requires_owner
-from app.lib.cors import Cors
+from app.lib.cors import Cors, Preflight
 from app.lib.cursor import CursorSeal
 from app.lib.frame import Frame
 from app.lib.hosts import AllowedHosts
@@ -84,9 +84,9 @@ def _behind_the_wall(router: ASGIApp, settings: Settings, shared: Shared | None)
     handler = AuthenticationWall(handler, verifier, settings, shared)
     if settings.max_requests_in_flight:
         handler = LoadShedding(handler, settings.max_requests_in_flight)
+    handler = Preflight(handler)
+    handler = AllowedHosts(handler, settings.allowed_hosts)
     handler = Cors(handler, settings.cors_origins)
-    if settings.allowed_hosts:
-        handler = AllowedHosts(handler, settings.allowed_hosts)
     return Frame(handler, settings)
 
 

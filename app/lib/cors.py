@@ -27,7 +27,7 @@ _ANSWER = [
 
 
 class Cors:
-    """ASGI middleware: answers preflights, and marks the answers to allowed origins (the Fetch standard)."""
+    """ASGI middleware: marks the answers to allowed origins, those to preflights too (the Fetch standard)."""
 
     def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
         self._app = app
@@ -36,15 +36,12 @@ class Cors:
         self._varies = [] if self._any or not origins else [(b"vary", b"Origin")]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a preflight; pass everything else on."""
-        if not self._origins and scope.get("method") != "OPTIONS":
+        """Pass everything on."""
+        if not self._origins:
             await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        origin = headers.get(b"origin")
-        if origin and scope.get("method") == "OPTIONS" and b"access-control-request-method" in headers:
-            await Reply(204, self._marks(origin, _PREFLIGHT), b"")(scope, receive, send)
-        elif marks := self._marks(origin, _ANSWER):
+        origin = dict(scope["headers"]).get(b"origin")
+        if marks := self._marks(origin, _PREFLIGHT if is_preflight(scope) else _ANSWER):
             await self._app(scope, receive, _marking(send, marks))
         else:
             await self._app(scope, receive, send)
@@ -64,6 +61,26 @@ class Cors:
             (b"access-control-allow-credentials", b"true"),
             *allowed,
         ]
+
+
+class Preflight:
+    """ASGI middleware inside `Cors`: answers preflights, which have no token."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a preflight; pass everything else on."""
+        app = Reply(204, [], b"") if is_preflight(scope) else self._app
+        await app(scope, receive, send)
+
+
+def is_preflight(scope: Scope) -> bool:
+    """Return whether a browser asks before it sends the request itself."""
+    if scope.get("method") != "OPTIONS":
+        return False
+    headers = dict(scope["headers"])
+    return bool(headers.get(b"origin")) and b"access-control-request-method" in headers
 
 
 def _marking(send: Send, marks: list[tuple[bytes, bytes]]) -> Any:

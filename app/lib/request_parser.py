@@ -1,5 +1,6 @@
 """Where a request begins and ends in a stream of bytes, decided by its Content-Length or its chunks alone."""
 
+import re
 from typing import Any
 
 from httptools import HttpParserUpgrade, HttpRequestParser
@@ -9,6 +10,7 @@ from app.lib.errors import ApiError, BadRequest
 
 type Headers = list[tuple[bytes, bytes]]
 
+_TARGET = re.compile(rb"/|https?://|\*$", re.IGNORECASE)
 _FRAMING = (b"content-length", b"transfer-encoding")
 
 
@@ -95,12 +97,14 @@ class _Continuation:
             self._callbacks.on_headers_complete()
 
 
-def fault_in_head(method: bytes, version: str, headers: Headers) -> ApiError | None:
+def fault_in_head(method: bytes, target: bytes, version: str, headers: Headers) -> ApiError | None:
     """Return why a request is refused whose end, or whose meaning, others on the way may see elsewhere."""
     if version not in ("1.1", "1.0"):
         return BadRequest("The server speaks HTTP/1.1 and HTTP/1.0")
     if method == b"CONNECT":
         return BadRequest("The server is no proxy: CONNECT is refused")
+    if not _TARGET.match(target):
+        return BadRequest("The target is neither a path nor an HTTP URL")
     codings = [value for name, value in headers if name == b"transfer-encoding"]
     if codings and (version == "1.0" or codings[0].lower() != b"chunked"):
         return BadRequest("The only Transfer-Encoding is chunked, in HTTP/1.1")

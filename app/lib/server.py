@@ -13,6 +13,7 @@ from uvicorn._types import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallab
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.lib.errors import ApiError, BadRequest, Overloaded, RequestTimeout, problem_body
+from app.lib.hosts import from_absolute_target, judged_by
 from app.lib.reply import PROBLEM_HEADERS, header_pairs, security_headers
 from app.lib.request_parser import RequestParser, fault_in_head
 from app.lib.settings import Settings
@@ -107,9 +108,12 @@ class BoundedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Hand the request over, or refuse it: what is raised ends the parser."""
         version = self.parser.get_http_version()
-        self._fault = fault_in_head(self.parser.get_method(), version, self.headers)
+        self._fault = fault_in_head(self.parser.get_method(), self.url, version, self.headers)
         if self._fault is not None:
             raise self._fault
+        if not self.url.startswith(b"/") and (absolute := from_absolute_target(self.url)):
+            authority, self.url = absolute
+            self.headers[:] = judged_by(authority, version, self.headers)
         if version == "1.0":
             self.expect_100_continue = False  # RFC 9110, 10.1.1: such a client takes a 100 for the response
         super().on_headers_complete()

@@ -24,6 +24,8 @@ ELSEWHERE = {
     "EdDSA, ES256, ES512, PS256, RS256 from the JWKS": "tests/test_better_auth.py",
     "A symmetric secret is at least 32 bytes.": "tests/lib/test_settings.py",
     "408 the request does not arrive in time": "tests/test_server.py",
+    "the authority of an absolute target counts in its place": "tests/lib/test_hosts.py",
+    "CONNECT, other HTTP versions and other transfer codings than chunked are 400": "tests/test_framing.py",
     "500 with no detail of the inside": "tests/lib/test_errors.py",
     "503 with Retry-After while the database cannot be reached": "tests/test_resilience.py",
     "and cost the same on the last page as on the first": "benchmarks/explain.py",

@@ -19,8 +19,8 @@ _ANSWER = [
     (
         b"access-control-expose-headers",
         (
-            b"Allow, ETag, Idempotency-Replayed, Link, Location, RateLimit, RateLimit-Policy, Retry-After, "
-            b"WWW-Authenticate, X-Request-ID, X-Total-Count"
+            b"Accept-Encoding, Allow, ETag, Idempotency-Replayed, Link, Location, RateLimit, RateLimit-Policy, "
+            b"Retry-After, WWW-Authenticate, X-Request-ID, X-Total-Count"
         ),
     )
 ]

@@ -14,7 +14,7 @@ from litestar.types import ASGIApp, Scope
 from litestar.typing import FieldDefinition
 
 from app.lib.auth import Identity
-from app.lib.decoding import decode
+from app.lib.decoding import decode, is_encoded
 from app.lib.errors import (
     ApiError,
     BadRequest,
@@ -22,6 +22,7 @@ from app.lib.errors import (
     NotFound,
     OwnerGone,
     PayloadTooLarge,
+    UnsupportedContentEncoding,
     UnsupportedMediaType,
 )
 from app.lib.log import where
@@ -43,6 +44,8 @@ class ApiRequest(Request[Identity, None, State]):
 
     async def body(self) -> bytes:
         """Read the body. Raises 415 before reading, 413 over the limit, 400 when there is none and must be one."""
+        if is_encoded(self.scope["headers"]):
+            raise UnsupportedContentEncoding
         if self._data.has_default and not await self._whole():
             return b""
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -86,7 +86,7 @@ def _behind_the_wall(router: ASGIApp, settings: Settings, shared: Shared | None)
         handler = LoadShedding(handler, settings.max_requests_in_flight)
     handler = Preflight(handler)
     handler = AllowedHosts(handler, settings.allowed_hosts)
-    handler = Cors(handler, settings.cors_origins)
+    handler = Cors(handler, settings.cors_origins, settings.cors_allow_headers)
     return Frame(handler, settings)
 
 

@@ -28,29 +28,28 @@ http {{
   }}
 }}
 """
-LOCATION = """
-    location {path} {{
-      proxy_pass http://backend{strip};
+_COMMON = """
       proxy_http_version 1.1;
       proxy_set_header Host $http_host;
       proxy_set_header Upgrade $http_upgrade;
       proxy_set_header Connection $connection_upgrade;
       proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-      {more}
-    }}
 """
-EVERYTHING = LOCATION.format(path="/", strip="", more="")
+LOCATIONS = f"""
+    location / {{ proxy_pass http://backend; {_COMMON} }}
+    location /backend/ {{ proxy_pass http://backend/; {_COMMON} proxy_set_header X-Forwarded-Prefix /backend; }}
+"""
 
 
 @contextmanager
-def nginx(folder: Path, upstream: int, locations: str = EVERYTHING) -> Iterator[int]:
-    """Run nginx on a free port of loopback, in front of a port; give its own."""
+def nginx(folder: Path, upstream: int) -> Iterator[int]:
+    """Run nginx on a free port of loopback, in front of a port; give its own. It strips `/backend` from paths."""
     command = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
     if command is None:
         pytest.skip(HOW_TO_INSTALL)
     port = free_port()
     config = folder / "nginx.conf"
-    config.write_text(_CONFIG.format(folder=folder, upstream=upstream, port=port, locations=locations))
+    config.write_text(_CONFIG.format(folder=folder, upstream=upstream, port=port, locations=LOCATIONS))
     process = subprocess.Popen([command, "-p", folder, "-c", config, "-e", "stderr"], stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: listens(port))

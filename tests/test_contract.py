@@ -25,6 +25,7 @@ ELSEWHERE = {
     "A symmetric secret is at least 32 bytes.": "tests/lib/test_settings.py",
     "408 the request does not arrive in time": "tests/test_server.py",
     "the authority of an absolute target counts in its place": "tests/lib/test_hosts.py",
+    "so it does in the OpenAPI document's servers": "tests/lib/test_prefix.py",
     "CONNECT, other HTTP versions and other transfer codings than chunked are 400": "tests/test_framing.py",
     "500 with no detail of the inside": "tests/lib/test_errors.py",
     "503 with Retry-After while the database cannot be reached": "tests/test_resilience.py",
@@ -38,7 +39,7 @@ ELSEWHERE = {
     "BETTER_AUTH_SECRET and/or BETTER_AUTH_JWKS_URL: made once in development": "tests/lib/test_settings.py",
     "one is required in production": "tests/lib/test_settings.py",
     "BETTER_AUTH_ISSUER, BETTER_AUTH_AUDIENCE, USER_ID_CLAIMS, ROLE_CLAIM:": "tests/test_env_example.py",
-    "CORS_ORIGINS, ALLOWED_HOSTS, TRUSTED_PROXIES, OPEN_PATHS: none": "tests/test_env_example.py",
+    "CORS_ORIGINS, CORS_ALLOW_HEADERS, ALLOWED_HOSTS, TRUSTED_PROXIES, ROOT_PATH": "tests/test_env_example.py",
     "0 switches off": "tests/lib/test_rate_limit.py",
 }
 

@@ -7,14 +7,9 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from app.lib.reply import Reply
 
-_PREFLIGHT = [
-    (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE"),
-    (
-        b"access-control-allow-headers",
-        b"Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-ID",
-    ),
-    (b"access-control-max-age", b"600"),
-]
+_READ = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "X-Request-ID")
+# Tracing in the browser (W3C Trace Context and Baggage, Sentry) and HTTP clients add these to every request.
+_ADDED_BY_CLIENTS = ("baggage", "sentry-trace", "traceparent", "tracestate", "X-Requested-With")
 _ANSWER = [
     (
         b"access-control-expose-headers",
@@ -29,10 +24,11 @@ _ANSWER = [
 class Cors:
     """ASGI middleware: marks the answers to allowed origins, those to preflights too (the Fetch standard)."""
 
-    def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, origins: Sequence[str], headers: Sequence[str] = ()) -> None:
         self._app = app
         self._any = "*" in origins
         self._origins = {origin.encode().lower() for origin in origins}
+        self._preflight = _for_preflights(headers)
         self._varies = [] if self._any or not origins else [(b"vary", b"Origin")]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,7 +37,7 @@ class Cors:
             await self._app(scope, receive, send)
             return
         origin = dict(scope["headers"]).get(b"origin")
-        if marks := self._marks(origin, _PREFLIGHT if is_preflight(scope) else _ANSWER):
+        if marks := self._marks(origin, self._preflight if is_preflight(scope) else _ANSWER):
             await self._app(scope, receive, _marking(send, marks))
         else:
             await self._app(scope, receive, send)
@@ -61,6 +57,15 @@ class Cors:
             (b"access-control-allow-credentials", b"true"),
             *allowed,
         ]
+
+
+def _for_preflights(headers: Sequence[str]) -> list[tuple[bytes, bytes]]:
+    names = {name.lower(): name for name in (*_READ, *_ADDED_BY_CLIENTS, *headers)}
+    return [
+        (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE"),
+        (b"access-control-allow-headers", ", ".join(names.values()).encode()),
+        (b"access-control-max-age", b"600"),
+    ]
 
 
 class Preflight:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any, cast
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 import structlog
@@ -27,6 +27,7 @@ from app.lib.errors import (
 )
 from app.lib.log import where
 from app.lib.query import Page, Query, parse_query, refuse_parameters
+from app.lib.references import reference
 from app.lib.reply import HTML, JSON, Reply, problem_reply
 
 JSON_TYPES = ("application/json",)
@@ -122,7 +123,7 @@ class ApiResponse(Response[Any]):
             if self.content.next_cursor:
                 headers.append((b"link", _next_page(request.scope, self.content.next_cursor)))
         elif self.status_code == 201:
-            headers.append((b"location", _location(request.scope["path"], self.content.id)))
+            headers.append((b"location", _location(request.scope, self.content.id)))
         if isinstance(self.content, bytes):  # a page
             return Reply(self.status_code or 200, [(b"content-type", HTML), *headers], self.content)
         return Reply(self.status_code or 200, [(b"content-type", JSON), *headers], _encoder.encode(self.content))
@@ -177,13 +178,13 @@ _LITESTAR: dict[int, type[ApiError]] = {
 
 
 def _next_page(scope: Scope, cursor: str) -> bytes:
-    """Give the `Link` to the next page (RFC 8288): this request with the cursor in place of the offset."""
+    """Return the `Link` to the next page (RFC 8288): this request with the cursor in place of the offset."""
     kept = [
         (name, value) for name, value in parse_qsl(scope["query_string"].decode()) if name not in ("offset", "cursor")
     ]
     query = urlencode([*kept, ("cursor", cursor)])
-    return f'<{quote(scope["path"], safe="/:@|~")}?{query}>; rel="next"'.encode()
+    return f'<{reference(scope, scope["path"])}?{query}>; rel="next"'.encode()
 
 
-def _location(path: str, item_id: object) -> bytes:
-    return quote(f"{path.rstrip('/')}/{item_id}", safe="/:@|~").encode()
+def _location(scope: Scope, item_id: object) -> bytes:
+    return reference(scope, f"{scope['path'].rstrip('/')}/{item_id}").encode()

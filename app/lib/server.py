@@ -50,12 +50,19 @@ class BoundedHttp(HttpToolsProtocol):
     _reading_timer: asyncio.TimerHandle | None = None
 
     def __init__(
-        self, *arguments: Any, patience: float, max_connections: int, fixed: list[tuple[bytes, bytes]], **options: Any
+        self,
+        *arguments: Any,
+        patience: float,
+        max_connections: int,
+        fixed: list[tuple[bytes, bytes]],
+        root: str,
+        **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
         self._patience = patience
         self._max_connections = max_connections
         self._fixed = fixed
+        self._root = root
         self.parser = RequestParser(self)  # type: ignore[assignment]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -251,7 +258,7 @@ class BoundedHttp(HttpToolsProtocol):
     def _write_and_close(self, error: ApiError) -> None:
         """Answer in the application's place."""
         request_id = str(uuid7())
-        body = problem_body(error, instance="/", request_id=request_id)
+        body = problem_body(error, instance=self._root, request_id=request_id)
         headers = [
             *PROBLEM_HEADERS,
             *header_pairs(error.headers),
@@ -279,4 +286,5 @@ def bounded_http(settings: Settings) -> Any:
         patience=settings.client_timeout,
         max_connections=settings.max_connections,
         fixed=security_headers(settings),
+        root=f"{settings.root_path}/",
     )

@@ -19,6 +19,8 @@ from app.lib.errors import OperatorError
 
 PROJECT = Path(__file__).resolve().parents[2]
 MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: at least the size of the hash of HS256
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]+")
+PATH_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)+")
 _ORIGIN = re.compile(r"https?://[^\s/?#@]+")
 NEW_SECRET = "openssl rand -base64 32"  # noqa: S105 - how to make one
 STORE_SCHEMES = ("redis", "rediss", "valkey", "valkeys")
@@ -96,9 +98,11 @@ class Settings(BaseSettings):
     jwt_leeway: float = Field(default=10, ge=0, le=300)
 
     cors_origins: CommaSeparated = []
+    cors_allow_headers: CommaSeparated = []
     allowed_hosts: CommaSeparated = []
     open_paths: CommaSeparated = []
     trusted_proxies: CommaSeparated = []
+    root_path: str = ""
     rate_limit_per_minute: int = Field(default=600, ge=0, le=1_000_000)
     auth_failures_per_minute: int = Field(default=60, ge=0, le=1_000_000)
     rate_limit_store_url: Annotated[SecretStr | None, Blankable] = None
@@ -210,6 +214,13 @@ class Settings(BaseSettings):
                 raise ValueError("has an entry that is not an origin like https://app.example.com, without a path")
         return value
 
+    @field_validator("cors_allow_headers")
+    @classmethod
+    def _header_names(cls, value: list[str]) -> list[str]:
+        if not all(map(_HEADER_NAME.fullmatch, value)):
+            raise ValueError("has an entry that is not the name of a header like X-App-Version; * is none")
+        return value
+
     @field_validator("allowed_hosts")
     @classmethod
     def _named_hosts(cls, value: list[str]) -> list[str]:
@@ -226,6 +237,14 @@ class Settings(BaseSettings):
         except ValueError:
             raise ValueError("has an entry that is no address or network like 10.0.0.0/8") from None
         return value
+
+    @field_validator("root_path")
+    @classmethod
+    def _path_prefix(cls, value: str) -> str:
+        prefix = value.strip().rstrip("/")
+        if prefix and not PATH_PREFIX.fullmatch(prefix):
+            raise ValueError("is not a path like /backend, without dots and doubled slashes")
+        return prefix
 
     @field_validator("open_paths")
     @classmethod

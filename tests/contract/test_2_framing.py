@@ -1,10 +1,11 @@
 """2. Errors: what a request is, before anybody looks at what it says."""
 
+import secrets
 from functools import partial
 
 import pytest
 
-from .api import User, problem
+from .api import Api, User, body, problem
 
 pytestmark = pytest.mark.full
 says = partial(pytest.mark.contract, "2. Errors")
@@ -41,3 +42,14 @@ def test_a_body_with_an_upgrade(alice: User) -> None:
         assert alice.post("/todos", content=content, headers=upgrade).status_code == status
         assert alice.get("/todos").status_code == 200
     assert alice.page()["total"] == 2
+
+
+@says("Location, Link and instance are URI references (RFC 3986) with the path as clients see it: auth0|abc is")
+def test_references_are_uris(api: Api) -> None:
+    user = api.user(f"auth0|{secrets.token_hex(8)}")
+    path = f"/api/{user.id.replace('|', '%7C')}/todos"
+    created = [user.post("/todos", json={"title": "x"}) for _ in range(2)]
+    assert created[0].headers["location"].endswith(f"{path}/{body(created[0], 201)['id']}")
+    link = user.get("/todos?limit=1&sort=title").headers.get("link", f"<{path}?")
+    assert f"{path}?" in link
+    assert problem(user.get("/todos/x"), 404)["instance"].endswith(f"{path}/x")

@@ -97,6 +97,11 @@ class _Continuation:
             self._callbacks.on_headers_complete()
 
 
+def is_plain_head(target: bytes, version: str, headers: Headers) -> bool:
+    """Return whether there is nothing to look at closely; CONNECT has no path."""
+    return version == "1.1" and target.startswith(b"/") and b"transfer-encoding" not in dict(headers)
+
+
 def fault_in_head(method: bytes, target: bytes, version: str, headers: Headers) -> ApiError | None:
     """Return why a request is refused whose end, or whose meaning, others on the way may see elsewhere."""
     if version not in ("1.1", "1.0"):

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from app.lib.errors import ApiError, BadRequest, Overloaded, RequestTimeout, problem_body
 from app.lib.hosts import from_absolute_target, judged_by
 from app.lib.reply import PROBLEM_HEADERS, header_pairs, security_headers
-from app.lib.request_parser import RequestParser, fault_in_head
+from app.lib.request_parser import RequestParser, fault_in_head, is_plain_head
 from app.lib.settings import Settings
 
 MAX_HEADER_BYTES = 64 * 1024
@@ -114,19 +114,22 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Hand the request over, or refuse it: what is raised ends the parser."""
-        version = self.parser.get_http_version()
-        self._fault = fault_in_head(self.parser.get_method(), self.url, version, self.headers)
-        if self._fault is not None:
-            raise self._fault
-        if not self.url.startswith(b"/") and (absolute := from_absolute_target(self.url)):
-            authority, self.url = absolute
-            self.headers[:] = judged_by(authority, version, self.headers)
-        if version == "1.0":
-            self.expect_100_continue = False  # RFC 9110, 10.1.1: such a client takes a 100 for the response
+        if not is_plain_head(self.url, version := self.parser.get_http_version(), self.headers):
+            self._look_closely(version)
         super().on_headers_complete()
         self._enter(_Phase.BODY)
         if self.expect_100_continue:
             self.cycle.send = partial(_send_without_continue, self.cycle, self.cycle.send)  # type: ignore[method-assign]
+
+    def _look_closely(self, version: str) -> None:
+        self._fault = fault_in_head(self.parser.get_method(), self.url, version, self.headers)
+        if self._fault is not None:
+            raise self._fault
+        if absolute := from_absolute_target(self.url):
+            authority, self.url = absolute
+            self.headers[:] = judged_by(authority, version, self.headers)
+        if version == "1.0":
+            self.expect_100_continue = False  # RFC 9110, 10.1.1: such a client takes a 100 for the response
 
     def on_message_complete(self) -> None:
         """Expect nothing more of the request, if this is its end."""

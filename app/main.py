@@ -21,7 +21,7 @@ from app.db.seeding import seed_command
 from app.domain.users.services import UserDirectory
 from app.lib import log
 from app.lib.auth import AuthenticationWall, TokenVerifier, requires_owner
-from app.lib.cors import Cors
+from app.lib.cors import Cors, Preflight
 from app.lib.cursor import CursorSeal
 from app.lib.deployment_secret import DeploymentSecret
 from app.lib.first_keys import FirstKeys
@@ -98,10 +98,9 @@ def _behind_the_wall(
         handler = LoadShedding(handler, settings.max_requests_in_flight)
     if published:
         handler = FirstKeys(handler, published)  # who waits for them has no place among the requests in flight
-    handler = Cors(handler, settings.cors_origins)
-    if settings.allowed_hosts:
-        handler = AllowedHosts(handler, settings.allowed_hosts)
-    return handler
+    handler = Preflight(handler)
+    handler = AllowedHosts(handler, settings.allowed_hosts)
+    return Cors(handler, settings.cors_origins, settings.cors_allow_headers)
 
 
 def _shared_allowances(settings: Settings) -> Shared | None:

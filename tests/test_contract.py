@@ -28,6 +28,9 @@ ELSEWHERE = {
     "An answer is replayed only to a caller whom the guards": "tests/test_idempotency.py",
     "A symmetric secret is at least 32 bytes.": "tests/lib/test_settings.py",
     "408 the request does not arrive in time": "tests/test_server.py",
+    "the authority of an absolute target counts in its place": "tests/lib/test_hosts.py",
+    "so it does in the OpenAPI document's servers": "tests/lib/test_prefix.py",
+    "CONNECT, other HTTP versions and other transfer codings than chunked are 400": "tests/test_framing.py",
     "500 with no detail of the inside": "tests/lib/test_errors.py",
     "503 with Retry-After while the database cannot be reached": "tests/test_resilience.py",
     "A constraint of the database that no rule": "tests/db/test_failover.py",
@@ -47,7 +50,7 @@ ELSEWHERE = {
     "BETTER_AUTH_ISSUER, BETTER_AUTH_AUDIENCE, USER_ID_CLAIMS, ROLE_CLAIM:": "tests/test_env_example.py",
     "RESOURCE: unset: no access token of an OAuth client is accepted;": "tests/lib/test_token_classes.py",
     "needs BETTER_AUTH_ISSUER;": "tests/lib/test_token_classes.py",
-    "CORS_ORIGINS, ALLOWED_HOSTS, TRUSTED_PROXIES, OPEN_PATHS: none": "tests/test_env_example.py",
+    "CORS_ORIGINS, CORS_ALLOW_HEADERS, ALLOWED_HOSTS, TRUSTED_PROXIES, ROOT_PATH": "tests/test_env_example.py",
     "0 switches off": "tests/lib/test_rate_limit.py",
 }
 

@@ -18,7 +18,7 @@ def test_shows_true_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     unset = {"DATABASE_URL", "DATA_DIR", "CORS_ORIGINS", "ALLOWED_HOSTS", "TRUSTED_PROXIES"}
-    unset |= {"RATE_LIMIT_STORE_URL", "RESOURCE"}
+    unset |= {"RATE_LIMIT_STORE_URL", "RESOURCE", "ROOT_PATH"}
     shown = {
         name.lower(): value
         for name, value in LINE.findall(EXAMPLE)

@@ -26,6 +26,11 @@ class ClientAddress:
             address = before
         return address or UNKNOWN
 
+    def is_of_proxy(self, scope: Scope) -> bool:
+        """Return whether the peer itself is a trusted proxy."""
+        address = _address(scope["client"][0]) if scope.get("client") else None  # type: ignore[index]
+        return address is not None and self._is_trusted(address)
+
     def _is_trusted(self, address: str) -> bool:
         return any(ip_address(address) in network for network in self._trusted)
 

@@ -7,44 +7,37 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from app.lib.reply import Reply
 
-_PREFLIGHT = [
-    (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE"),
-    (
-        b"access-control-allow-headers",
-        b"Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-ID",
-    ),
-    (b"access-control-max-age", b"600"),
-]
+_READ = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "X-Request-ID")
+# Tracing in the browser (W3C Trace Context and Baggage, Sentry) and HTTP clients add these to every request.
+_ADDED_BY_CLIENTS = ("baggage", "sentry-trace", "traceparent", "tracestate", "X-Requested-With")
 _ANSWER = [
     (
         b"access-control-expose-headers",
         (
-            b"Allow, ETag, Idempotency-Replayed, Link, Location, RateLimit, RateLimit-Policy, Retry-After, "
-            b"WWW-Authenticate, X-Request-ID, X-Total-Count"
+            b"Accept-Encoding, Allow, ETag, Idempotency-Replayed, Link, Location, RateLimit, RateLimit-Policy, "
+            b"Retry-After, WWW-Authenticate, X-Request-ID, X-Total-Count"
         ),
     )
 ]
 
 
 class Cors:
-    """ASGI middleware: answers preflights, and marks the answers to allowed origins (the Fetch standard)."""
+    """ASGI middleware: marks the answers to allowed origins, those to preflights too (the Fetch standard)."""
 
-    def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, origins: Sequence[str], headers: Sequence[str] = ()) -> None:
         self._app = app
         self._any = "*" in origins
         self._origins = {origin.encode().lower() for origin in origins}
+        self._preflight = _for_preflights(headers)
         self._varies = [] if self._any or not origins else [(b"vary", b"Origin")]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a preflight; pass everything else on."""
-        if not self._origins and scope.get("method") != "OPTIONS":
+        """Pass everything on."""
+        if not self._origins:
             await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        origin = headers.get(b"origin")
-        if origin and scope.get("method") == "OPTIONS" and b"access-control-request-method" in headers:
-            await Reply(204, self._marks(origin, _PREFLIGHT), b"")(scope, receive, send)
-        elif marks := self._marks(origin, _ANSWER):
+        origin = dict(scope["headers"]).get(b"origin")
+        if marks := self._marks(origin, self._preflight if is_preflight(scope) else _ANSWER):
             await self._app(scope, receive, _marking(send, marks))
         else:
             await self._app(scope, receive, send)
@@ -64,6 +57,35 @@ class Cors:
             (b"access-control-allow-credentials", b"true"),
             *allowed,
         ]
+
+
+def _for_preflights(headers: Sequence[str]) -> list[tuple[bytes, bytes]]:
+    names = {name.lower(): name for name in (*_READ, *_ADDED_BY_CLIENTS, *headers)}
+    return [
+        (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE"),
+        (b"access-control-allow-headers", ", ".join(names.values()).encode()),
+        (b"access-control-max-age", b"600"),
+    ]
+
+
+class Preflight:
+    """ASGI middleware inside `Cors`: answers preflights, which have no token."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a preflight; pass everything else on."""
+        app = Reply(204, [], b"") if is_preflight(scope) else self._app
+        await app(scope, receive, send)
+
+
+def is_preflight(scope: Scope) -> bool:
+    """Return whether a browser asks before it sends the request itself."""
+    if scope.get("method") != "OPTIONS":
+        return False
+    headers = dict(scope["headers"])
+    return bool(headers.get(b"origin")) and b"access-control-request-method" in headers
 
 
 def _marking(send: Send, marks: list[tuple[bytes, bytes]]) -> Any:

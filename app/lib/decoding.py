@@ -17,12 +17,19 @@ MAX_DEPTH = 32  # of arrays and objects in each other; what types allow is far f
 MAX_ERRORS = 100  # named in one answer
 MAX_DIGITS = 4000  # Python reads 4300
 MAX_EXACT = 2**53
+_NO_CODING = {b"identity", b""}
 
 
 class TooDeep(BadRequest):
     """JSON that only costs."""
 
     detail = f"The body is nested too deeply: {MAX_DEPTH} levels are allowed"
+
+
+def is_encoded(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Return whether a body has a content coding; `identity` is none (RFC 9110, 8.4)."""
+    values = [value for name, value in headers if name == b"content-encoding"]
+    return bool(values) and not {coding.strip().lower() for coding in b",".join(values).split(b",")} <= _NO_CODING
 
 
 def decode[T: Struct](body: bytes, kind: type[T]) -> T:

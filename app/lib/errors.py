@@ -177,6 +177,15 @@ class UnsupportedMediaType(ApiError):
     detail = "The body must be JSON: Content-Type: application/json"
 
 
+class UnsupportedContentEncoding(UnsupportedMediaType):
+    """The body is compressed, or encoded otherwise (RFC 9110, 15.5.16)."""
+
+    detail = "The body must not be encoded: send it without Content-Encoding"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Accept-Encoding": "identity"})
+
+
 class Invalid(ApiError):
     """Well-formed, but against the rules; names everything that is wrong."""
 

@@ -11,6 +11,7 @@ from uuid_utils import uuid7
 from app.lib.deployment_secret import DeploymentSecret
 from app.lib.errors import PROBLEM_JSON
 from app.lib.http import as_api_error
+from app.lib.references import PublicPrefix
 from app.lib.reply import CONTENT_POLICY, JSON, problem_reply, security_headers
 from app.lib.request_log import RequestLog
 from app.lib.settings import Settings
@@ -24,6 +25,7 @@ class Frame:
     def __init__(self, app: ASGIApp, settings: Settings, secret: DeploymentSecret | None = None) -> None:
         self._app = app
         self._log = RequestLog(settings, secret)
+        self._prefix = PublicPrefix(settings)
         self._headers = security_headers(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -32,6 +34,7 @@ class Frame:
         request: HTTPScope = cast("HTTPScope", scope)
         request_id = _request_id(request["headers"])
         request["state"]["request_id"] = request_id.decode()
+        request["state"]["prefix"] = self._prefix.of(request)
         method = request["method"]
         if method == "HEAD":  # GET without the body; in a copy, for the server still has to know
             request = cast("HTTPScope", {**request, "method": "GET"})

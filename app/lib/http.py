@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any, cast
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 import structlog
@@ -14,7 +14,7 @@ from litestar.types import ASGIApp, Scope
 from litestar.typing import FieldDefinition
 
 from app.lib.auth import Identity
-from app.lib.decoding import decode
+from app.lib.decoding import decode, is_encoded
 from app.lib.errors import (
     ApiError,
     BadRequest,
@@ -22,11 +22,13 @@ from app.lib.errors import (
     NotFound,
     OwnerGone,
     PayloadTooLarge,
+    UnsupportedContentEncoding,
     UnsupportedMediaType,
 )
 from app.lib.idempotency import reply_in_place_of_the_handler
 from app.lib.log import where
 from app.lib.query import Page, Query, parse_query, refuse_parameters
+from app.lib.references import reference
 from app.lib.reply import HTML, JSON, Reply, problem_reply
 
 JSON_TYPES = ("application/json",)
@@ -44,6 +46,8 @@ class ApiRequest(Request[Identity, None, State]):
 
     async def body(self) -> bytes:
         """Read the body. Raises 415 before reading, 413 over the limit, 400 when there is none and must be one."""
+        if is_encoded(self.scope["headers"]):
+            raise UnsupportedContentEncoding
         if self._data.has_default and not await self._whole():
             return b""
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -137,7 +141,7 @@ class ApiResponse(Response[Any]):
             if self.content.next_cursor:
                 headers.append((b"link", _next_page(request.scope, self.content.next_cursor)))
         elif self.status_code == 201:
-            headers.append((b"location", _location(request.scope["path"], self.content.id)))
+            headers.append((b"location", _location(request.scope, self.content.id)))
         if isinstance(self.content, bytes):  # a page
             return Reply(self.status_code or 200, [(b"content-type", HTML), *headers], self.content)
         return Reply(self.status_code or 200, [(b"content-type", JSON), *headers], _encoder.encode(self.content))
@@ -192,13 +196,13 @@ _LITESTAR: dict[int, type[ApiError]] = {
 
 
 def _next_page(scope: Scope, cursor: str) -> bytes:
-    """Give the `Link` to the next page (RFC 8288): this request with the cursor in place of the offset."""
+    """Return the `Link` to the next page (RFC 8288): this request with the cursor in place of the offset."""
     kept = [
         (name, value) for name, value in parse_qsl(scope["query_string"].decode()) if name not in ("offset", "cursor")
     ]
     query = urlencode([*kept, ("cursor", cursor)])
-    return f'<{quote(scope["path"], safe="/:@|~")}?{query}>; rel="next"'.encode()
+    return f'<{reference(scope, scope["path"])}?{query}>; rel="next"'.encode()
 
 
-def _location(path: str, item_id: object) -> bytes:
-    return quote(f"{path.rstrip('/')}/{item_id}", safe="/:@|~").encode()
+def _location(scope: Scope, item_id: object) -> bytes:
+    return reference(scope, f"{scope['path'].rstrip('/')}/{item_id}").encode()

@@ -10,6 +10,7 @@ import msgspec
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
+from app.lib.decoding import is_encoded
 from app.lib.errors import ApiError, BadRequest, Conflict, FieldError, Invalid, PayloadTooLarge
 from app.lib.reply import problem_reply
 from app.lib.session import Session
@@ -68,7 +69,8 @@ class Idempotency:
         try:
             if len(keys) > 1 or not VISIBLE_ASCII.fullmatch(keys[0]):
                 raise Invalid([BAD_KEY])
-            body = await _read(receive, self._body_limit)
+            # Whoever takes a body refuses an encoded one, and that is their answer; the others have no use for it.
+            body = b"" if is_encoded(scope["headers"]) else await _read(receive, self._body_limit)
             answer = await self._once(scope, keys[0].decode("ascii"), body)
         except ApiError as error:
             answer = await self._behind_the_guards(scope, body, problem_reply(error, scope))

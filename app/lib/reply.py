@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from litestar.types import Receive, Scope, Send
 
 from app.lib.errors import PROBLEM_JSON, ApiError, problem_body
+from app.lib.references import reference
 from app.lib.settings import Settings
 
 JSON = b"application/json"
@@ -33,7 +34,7 @@ def problem_reply(error: ApiError, scope: Scope) -> Reply:
     """Render an error for the request that caused it, and leave word of it for the log."""
     if error.event:
         scope["state"]["refused"] = (error.event, error.cause)
-    body = problem_body(error, instance=scope["path"], request_id=scope["state"]["request_id"])
+    body = problem_body(error, instance=reference(scope, scope["path"]), request_id=scope["state"]["request_id"])
     return Reply(error.status, [(b"content-type", PROBLEM_JSON), *header_pairs(error.headers)], body)
 
 

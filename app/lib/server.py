@@ -1,4 +1,7 @@
-"""The HTTP protocol of the server: uvicorn's, with bounds on what is sent and how slowly, and errors in our shape."""
+"""The HTTP protocol of the server: uvicorn's, with bounds on what is sent and how slowly, and errors in our shape.
+
+`tests/lib/test_server_parts.py` holds what it takes for granted of uvicorn's private classes.
+"""
 
 import asyncio
 from enum import Enum, auto
@@ -6,11 +9,13 @@ from functools import partial
 from typing import Any
 
 from uuid_utils import uuid7
-from uvicorn._types import ASGIReceiveCallable, ASGIReceiveEvent
+from uvicorn._types import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.lib.errors import ApiError, BadRequest, Overloaded, RequestTimeout, problem_body
+from app.lib.hosts import from_absolute_target, judged_by
 from app.lib.reply import PROBLEM_HEADERS, header_pairs, security_headers
+from app.lib.request_parser import RequestParser, fault_in_head, is_plain_head
 from app.lib.settings import Settings
 
 MAX_HEADER_BYTES = 64 * 1024
@@ -30,23 +35,35 @@ class BoundedHttp(HttpToolsProtocol):
     """Ends connections that wait for their client too long, and keeps trailers from being taken for headers.
 
     Whenever it is the client's turn, a timer runs: uvicorn's own only does between requests.
+    Each request gets one response, in order; nothing is parsed behind an error of the server's own.
     """
 
     _phase = _Phase.HEADERS
     _bytes = 0  # of this phase
     _since: float | None = None  # when the client's turn began
     _timer: asyncio.TimerHandle | None = None
-    _given_up: RequestResponseCycle | None = None
+    _is_over = False  # nothing more is parsed
+    _fault: ApiError | None = None  # in the head that is being parsed
+    _last_error: ApiError | None = None  # to be sent when all before it is answered
+    _given_up: tuple[RequestResponseCycle, ApiError] | None = None
     _unread = 0
     _reading_timer: asyncio.TimerHandle | None = None
 
     def __init__(
-        self, *arguments: Any, patience: float, max_connections: int, fixed: list[tuple[bytes, bytes]], **options: Any
+        self,
+        *arguments: Any,
+        patience: float,
+        max_connections: int,
+        fixed: list[tuple[bytes, bytes]],
+        root: str,
+        **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
         self._patience = patience
         self._max_connections = max_connections
         self._fixed = fixed
+        self._root = root
+        self.parser = RequestParser(self)  # type: ignore[assignment]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, if there are not too many."""
@@ -66,14 +83,15 @@ class BoundedHttp(HttpToolsProtocol):
         """Parse, then see whose turn it is; what may be headers in small pieces, for their end is not known before."""
         if len(data) > PIECE_BYTES and self._phase is not _Phase.BODY:
             for start in range(0, len(data), PIECE_BYTES):
-                if not self.transport.is_closing():
-                    self._receive_piece(data[start : start + PIECE_BYTES])
+                self._receive_piece(data[start : start + PIECE_BYTES])
         else:
             self._receive_piece(data)
 
     def _receive_piece(self, data: bytes) -> None:
+        if self._is_over or self.transport.is_closing():
+            return
         super().data_received(data)
-        if self.transport.is_closing():
+        if self._is_over or self.transport.is_closing():
             return
         if self._phase is _Phase.NOTHING and self._answer_is_due:
             self._stop_watching()
@@ -95,18 +113,39 @@ class BoundedHttp(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Hand the request over."""
-        self._enter(_Phase.BODY)
+        """Hand the request over, or refuse it: what is raised ends the parser."""
+        if not is_plain_head(self.url, version := self.parser.get_http_version(), self.headers):
+            self._look_closely(version)
         super().on_headers_complete()
+        self._enter(_Phase.BODY)
+        if self.expect_100_continue:
+            self.cycle.send = partial(_send_without_continue, self.cycle, self.cycle.send)  # type: ignore[method-assign]
+
+    def _look_closely(self, version: str) -> None:
+        self._fault = fault_in_head(self.parser.get_method(), self.url, version, self.headers)
+        if self._fault is not None:
+            raise self._fault
+        if absolute := from_absolute_target(self.url):
+            authority, self.url = absolute
+            self.headers[:] = judged_by(authority, version, self.headers)
+        if version == "1.0":
+            self.expect_100_continue = False  # RFC 9110, 10.1.1: such a client takes a 100 for the response
 
     def on_message_complete(self) -> None:
-        """Expect nothing more."""
-        self._enter(_Phase.NOTHING)
-        super().on_message_complete()
+        """Expect nothing more of the request, if this is its end."""
+        if not self.parser.is_cut_short:  # type: ignore[attr-defined]
+            self._enter(_Phase.NOTHING)
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request; behind the last one, send the error that waits for its turn."""
+        super().on_response_complete()
+        if self._last_error is not None and not self._answer_is_due and not self.transport.is_closing():
+            self._write_and_close(self._last_error)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, of which uvicorn has told the log."""
-        self._answer_and_close(BadRequest(msg))
+        self._end(self._fault or BadRequest(msg))
 
     def pause_writing(self) -> None:
         """See to it that the client reads."""
@@ -134,10 +173,14 @@ class BoundedHttp(HttpToolsProtocol):
     def _watch(self) -> None:
         if self._since is None:
             self._since = self.loop.time()
-            if self._phase is _Phase.BODY:  # of a request that is handed over, and not begun before this returns
-                self.cycle.receive = partial(self._receive, self.cycle, self.cycle.receive)  # type: ignore[method-assign]
+            if self._phase is _Phase.BODY:
+                self._watch_body()
         if self._timer is None:
             self._timer = self.loop.call_later(self._patience, self._check)
+
+    def _watch_body(self) -> None:
+        """Let the body be given up; the request was handed over just now, and is not begun before this returns."""
+        self.cycle.receive = partial(self._receive, self.cycle, self.cycle.receive)  # type: ignore[method-assign]
 
     def _stop_watching(self) -> None:
         if self._timer is not None:
@@ -160,22 +203,24 @@ class BoundedHttp(HttpToolsProtocol):
         if now < until:
             self._timer = self.loop.call_at(until, self._check)
         elif in_body and self._answer_is_due:
-            self._give_up_on_body()
+            self._end(RequestTimeout())
         elif self._phase is _Phase.HEADERS and self._bytes:
             self._refuse(RequestTimeout())
         else:
             self.transport.close()
 
-    def _give_up_on_body(self) -> None:
+    def _give_up_on_body(self, error: ApiError) -> None:
         """Let the application answer: what waits for the body gets an error in its place."""
-        self._given_up = self.cycle
+        if self._since is None:
+            self._watch_body()
+        self._given_up = (self.cycle, error)
         self.cycle.keep_alive = False
         self.cycle.message_event.set()
 
     async def _receive(self, cycle: RequestResponseCycle, receive: ASGIReceiveCallable) -> ASGIReceiveEvent:
         message = await receive()
-        if self._given_up is cycle and message["type"] == "http.request" and message["more_body"]:
-            raise RequestTimeout
+        if self._given_up and self._given_up[0] is cycle and message["type"] == "http.request" and message["more_body"]:
+            raise self._given_up[1]
         return message
 
     def _watch_reading(self) -> None:
@@ -198,24 +243,43 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _refuse(self, error: ApiError) -> None:
         self.logger.warning(error.message)
-        self._answer_and_close(error)
+        self._end(error)
 
-    def _answer_and_close(self, error: ApiError) -> None:
-        """Answer in the application's place, if no other answer is on its way."""
-        if not self._answer_is_due:
-            request_id = str(uuid7())
-            body = problem_body(error, instance="/", request_id=request_id)
-            headers = [
-                *PROBLEM_HEADERS,
-                *header_pairs(error.headers),
-                *self._fixed,
-                (b"content-length", b"%d" % len(body)),
-                (b"connection", b"close"),
-                (b"x-request-id", request_id.encode()),
-            ]
-            lines = (name + b": " + value + b"\r\n" for name, value in headers)
-            self.transport.write(b"".join((STATUS_LINE[error.status], *lines, b"\r\n", body)))
+    def _end(self, error: ApiError) -> None:
+        """Parse nothing more; answer the request at fault, once those before it are answered, and close."""
+        self._is_over = True
+        self._stop_watching()
+        if self._phase is _Phase.BODY and self._answer_is_due:
+            self._give_up_on_body(error)
+        elif self._phase is _Phase.BODY:  # answered before its body came
+            self.transport.close()
+        elif self._answer_is_due:
+            self._last_error = error
+        else:
+            self._write_and_close(error)
+
+    def _write_and_close(self, error: ApiError) -> None:
+        """Answer in the application's place."""
+        request_id = str(uuid7())
+        body = problem_body(error, instance=self._root, request_id=request_id)
+        headers = [
+            *PROBLEM_HEADERS,
+            *header_pairs(error.headers),
+            *self._fixed,
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+            (b"x-request-id", request_id.encode()),
+        ]
+        lines = (name + b": " + value + b"\r\n" for name, value in headers)
+        self.transport.write(b"".join((STATUS_LINE[error.status], *lines, b"\r\n", body)))
         self.transport.close()
+
+
+async def _send_without_continue(cycle: RequestResponseCycle, send: ASGISendCallable, message: ASGISendEvent) -> None:
+    """Close behind a response that comes in place of 100: whether the body follows is up to the client then."""
+    if cycle.waiting_for_100_continue and cycle.more_body:
+        cycle.keep_alive = False
+    await send(message)
 
 
 def bounded_http(settings: Settings) -> Any:
@@ -225,4 +289,5 @@ def bounded_http(settings: Settings) -> Any:
         patience=settings.client_timeout,
         max_connections=settings.max_connections,
         fixed=security_headers(settings),
+        root=f"{settings.root_path}/",
     )

@@ -32,6 +32,8 @@ from app.lib.setting_values import (
 PROJECT = Path(__file__).resolve().parents[2]
 MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: at least the size of the hash of HS256
 _RESOURCE = re.compile(r"https?://[^\s/?#@\\]+(/[^\s?#\\]*)?")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]+")
+PATH_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)+")
 NEW_SECRET = "openssl rand -base64 32"  # noqa: S105 - how to make one
 STORE_SCHEMES = ("redis", "rediss", "valkey", "valkeys")
 OPENABLE_PATHS = ("/api/health", "/api/schema", "/api/schema/openapi.json")
@@ -89,9 +91,11 @@ class Settings(BaseSettings):
     jwt_leeway: float = Field(default=10, ge=0, le=300)
 
     cors_origins: CommaSeparated = []
+    cors_allow_headers: CommaSeparated = []
     allowed_hosts: CommaSeparated = []
     open_paths: CommaSeparated = []
     trusted_proxies: CommaSeparated = []
+    root_path: str = ""
     rate_limit_per_minute: int = Field(default=600, ge=0, le=1_000_000)
     auth_failures_per_minute: int = Field(default=60, ge=0, le=1_000_000)
     rate_limit_store_url: SecretStr | None = None
@@ -207,6 +211,13 @@ class Settings(BaseSettings):
     def _exact_origins(cls, value: list[str]) -> list[str]:
         return each(value, normalise_origin)
 
+    @field_validator("cors_allow_headers")
+    @classmethod
+    def _header_names(cls, value: list[str]) -> list[str]:
+        if not all(map(_HEADER_NAME.fullmatch, value)):
+            raise ValueError("has an entry that is not the name of a header like X-App-Version; * is none")
+        return value
+
     @field_validator("allowed_hosts")
     @classmethod
     def _named_hosts(cls, value: list[str]) -> list[str]:
@@ -221,6 +232,14 @@ class Settings(BaseSettings):
         except ValueError:
             raise ValueError("has an entry that is no address or network like 10.0.0.0/8") from None
         return value
+
+    @field_validator("root_path")
+    @classmethod
+    def _path_prefix(cls, value: str) -> str:
+        prefix = value.strip().rstrip("/")
+        if prefix and not PATH_PREFIX.fullmatch(prefix):
+            raise ValueError("is not a path like /backend, without dots and doubled slashes")
+        return prefix
 
     @field_validator("open_paths")
     @classmethod

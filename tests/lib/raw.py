@@ -16,13 +16,23 @@ class Answer(Struct):
     body: bytes
 
 
-async def ask(app: Litestar, path: str, *headers: tuple[str, str], method: str = "GET", body: bytes = b"") -> Answer:
-    """Send a request whose path and headers arrive just as they are written here."""
+async def ask(
+    app: Litestar,
+    path: str,
+    *headers: tuple[str, str],
+    method: str = "GET",
+    body: bytes = b"",
+    host: str | None = "testserver",
+    version: str = "1.1",
+) -> Answer:
+    """Send a request whose path and headers arrive just as they are written here; a Host among them replaces `host`."""
+    if host is not None and not any(name.lower() == "host" for name, _ in headers):
+        headers = (("Host", host), *headers)
     raw_path, _, query = path.partition("?")
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
-        "http_version": "1.1",
+        "http_version": version,
         "method": method,
         "scheme": "http",
         "path": unquote(raw_path),

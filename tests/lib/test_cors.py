@@ -47,6 +47,19 @@ class TestAllowedOrigin:
         assert "PATCH" in answer.headers["access-control-allow-methods"]
         assert "Authorization" in answer.headers["access-control-allow-headers"]
 
+    @pytest.mark.parametrize("added", [[], ["X-App-Version", "x-tenant", "IF-MATCH"]])
+    async def test_may_send_what_the_api_reads_what_tracing_adds_and_what_a_setting_names(
+        self, settings: Settings, added: list[str]
+    ) -> None:
+        changes = {"cors_origins": [ORIGIN[1]], "cors_allow_headers": added}
+        async with running(create_app(settings.model_copy(update=changes))) as app:
+            headers = (ORIGIN, ("Access-Control-Request-Method", "PATCH"))
+            answer = await ask(app, "/api/alice/todos", *headers, method="OPTIONS")
+        names = answer.headers["access-control-allow-headers"].lower().split(", ")
+        own = "authorization content-type idempotency-key if-match if-none-match x-request-id"
+        tracing = "traceparent tracestate baggage sentry-trace x-requested-with"
+        assert sorted(names) == sorted({*own.split(), *tracing.split(), *(name.lower() for name in added)})
+
     async def test_goes_with_credentials_and_sees_our_headers(self, shared: Litestar) -> None:
         answer = await ask(shared, "/api/alice/todos", ORIGIN, bearer("alice"))
         assert answer.headers["access-control-allow-credentials"] == "true"

@@ -82,6 +82,10 @@ class TestProblems:
     def test_an_origin_is_exact(self, environ: pytest.MonkeyPatch, origins: str) -> None:
         assert problems(environ, CORS_ORIGINS=origins).keys() == {"CORS_ORIGINS"}
 
+    @pytest.mark.parametrize("names", ["*", "X App", "x:y", "X-A;X-B", "X-A\nX-B", "m\u00fcller"])
+    def test_an_allowed_header_has_a_name(self, environ: pytest.MonkeyPatch, names: str) -> None:
+        assert problems(environ, CORS_ALLOW_HEADERS=names).keys() == {"CORS_ALLOW_HEADERS"}
+
     @pytest.mark.parametrize("path", ["/", "/api", "health", "/api/health/", "/api/*", "/api/alice/todos", "*"])
     def test_no_other_path_can_be_opened(self, environ: pytest.MonkeyPatch, path: str) -> None:
         assert problems(environ, OPEN_PATHS=path).keys() == {"OPEN_PATHS"}

@@ -7,7 +7,7 @@ from litestar import Controller, MediaType, Response, get
 from app.domain.system.services import Health, check_health
 from app.lib.errors import Unavailable
 from app.lib.http import ApiRequest, ApiResponse
-from app.lib.openapi.document import document_of
+from app.lib.openapi.document import document_of, servers
 from app.lib.openapi.page import POLICY, page_of
 from app.lib.scopes import requires_scope, scopes
 
@@ -40,7 +40,7 @@ class DescriptionController(Controller):
     @get("/openapi.json")
     async def get_openapi(self, request: ApiRequest) -> dict[str, Any]:
         """Get this description, as OpenAPI 3.1."""
-        return document_of(request.app)
+        return document_of(request.app) | {"servers": servers(request.scope["state"]["prefix"])}
 
     @get(media_type=MediaType.HTML)
     async def get_documentation(self, request: ApiRequest) -> Response[bytes]:

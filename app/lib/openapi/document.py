@@ -51,7 +51,7 @@ def document_of(app: Litestar) -> Document:
     return {
         "openapi": "3.1.1",
         "info": _INFO,
-        "servers": [{"url": "/"}],
+        "servers": servers(app.state.settings.root_path),
         "security": [{BEARER: []}],
         "tags": [{"name": name, "description": said} for name, said in sorted(_tags(found).items())],
         "paths": paths,
@@ -63,6 +63,11 @@ def document_of(app: Litestar) -> Document:
             "schemas": dict(sorted(schemas.components.items())),
         },
     }
+
+
+def servers(prefix: str) -> list[dict[str, str]]:
+    """Return where the paths begin, as clients see it."""
+    return [{"url": prefix or "/"}]
 
 
 @lru_cache(maxsize=4)

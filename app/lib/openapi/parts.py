@@ -26,6 +26,7 @@ def _header(description: str, schema: Schema, *, example: Any = None, always: bo
 
 
 HEADERS: dict[str, dict[str, Any]] = {
+    "Accept-Encoding": _header("Where the body was encoded", _TEXT | {"const": "identity"}, always=False),
     "Allow": _header("The methods that the path has", _TEXT, example="GET, HEAD, OPTIONS"),
     "ETag": _header("The version, for `If-Match` and `If-None-Match`", _TEXT | {"pattern": ETAG}, example='"1"'),
     "Idempotency-Replayed": _header(
@@ -43,7 +44,13 @@ HEADERS: dict[str, dict[str, Any]] = {
 
 EVERYWHERE = ("X-Request-ID",)
 LIMITS = ("RateLimit", "RateLimit-Policy")  # behind the token
-_OF_STATUS = {401: ("WWW-Authenticate",), 405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}
+_OF_STATUS = {
+    401: ("WWW-Authenticate",),
+    405: ("Allow",),
+    415: ("Accept-Encoding",),
+    429: ("Retry-After",),
+    503: ("Retry-After",),
+}
 _MISSING_SCOPE = {
     "WWW-Authenticate": _header(
         "Which scope the access token lacks (RFC 6750)",

@@ -81,7 +81,7 @@ async def test_control_characters_in_claims_reach_no_terminal(app: Litestar, ali
 
 
 async def test_a_wrong_host_is_not_called_bad_json(alice: Client) -> None:
-    assert_problem(await alice.get(alice.todos(), headers={"Host": "a b"}), 400, "Malformed request")
+    assert_problem(await alice.get(alice.todos(), headers={"Host": "a b"}), 400)
 
 
 class TestSettings:

@@ -47,6 +47,14 @@ class Owned(Timestamps, Base):
 
 
 _users = table("users", column("id", Text), column("time_zone", Text), schema=SCHEMA)
+_preferences = table(
+    "preferences",
+    column("user_id", Text),
+    column("default_list_id", Uuid),
+    column("default_priority", Text),
+    schema=SCHEMA,
+)
+OWNERS_PREFERENCES = select(_preferences).where(_preferences.c.user_id == bindparam("owner", type_=Text))
 OWNERS_TIME_ZONE = select(_users.c.time_zone).where(_users.c.id == bindparam("owner", type_=Text)).scalar_subquery()
 
 

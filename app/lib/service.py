@@ -146,8 +146,9 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
 
     async def create(self, data: Body) -> ReadT:  # type: ignore[override]
         """Insert a row with an id of its own."""
-        parameters = {"owner": self._owner, "key": uuid7()} | _values(data.sent())
-        rows = await self.session.write(self.statements.insert(type(data)), parameters, self.violations)
+        sent = data.sent()
+        parameters = {"owner": self._owner, "key": uuid7()} | _values(sent)
+        rows = await self.session.write(self.statements.insert(tuple(sent)), parameters, self.violations)
         return self.present(rows[0])
 
     async def update(self, item_id: UUID, data: Body) -> ReadT:  # type: ignore[override]

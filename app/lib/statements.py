@@ -28,7 +28,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from app.lib.body import Body
 from app.lib.query import Sort
 
 MAX_STATEMENTS = 512  # of each kind and table; clients choose the filters and sorts, so it needs a bound
@@ -83,8 +82,8 @@ class Statements:
         """Bind a table, or an alias of it, to the user. Nothing else does."""
         return table.c.user_id == bindparam("owner", type_=Text)
 
-    def _insert(self, body: type[Body]) -> Executable:
-        changes = self._changes(body.__struct_fields__)
+    def _insert(self, fields: tuple[str, ...]) -> Executable:
+        changes = self._changes(fields)
         values = changes | self._service.derive(changes, None)
         identity = {"user_id": bindparam("owner", type_=Text), "id": bindparam("key", type_=Uuid)}
         return insert(self._table).values(identity | values).returning(*self._columns)

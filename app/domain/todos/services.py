@@ -22,18 +22,18 @@ from sqlalchemy import (
     false,
     func,
     null,
+    select,
     true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from app.db.base import OWNERS_TIME_ZONE, table_of
-from app.domain.todos.models import Todo
+from app.db.base import OWNERS_PREFERENCES, OWNERS_TIME_ZONE, table_of
+from app.domain.todos.models import Todo, TodoList
 from app.domain.todos.schemas import DUE_ONCE, PRIORITIES, TodoMove, TodoQuery, TodoRead
 from app.domain.todos.tree import MAX_DEPTH, TreeStatements
 from app.lib.body import Body
 from app.lib.errors import Conflict, FieldError, Invalid, NotFound
 from app.lib.ordered import OrderedService
-from app.lib.ordering import position_at_end
 from app.lib.query import Page, PageQuery, Sort
 from app.lib.search import is_found, rank, tsquery_of
 from app.lib.service import UserScopedService
@@ -57,6 +57,27 @@ _todo = table_of(Todo).c
 _day_begins = func.timezone("UTC", cast(_todo.due_date, DateTime), type_=DateTime(timezone=True))
 _due: ColumnElement[Any] = func.coalesce(_todo.due_at, _day_begins)
 _rank: ColumnElement[Any] = case({name: rank for rank, name in enumerate(PRIORITIES)}, value=_todo.priority)
+
+
+# The row of the list is locked as the foreign key will do it: a list that is being deleted is not chosen.
+_preferences = OWNERS_PREFERENCES.subquery()
+_lists = table_of(TodoList)
+_default_list = (
+    select(_lists.c.id)
+    .where(_lists.c.user_id == bindparam("owner", type_=Text))
+    .where(_lists.c.id == select(_preferences.c.default_list_id).scalar_subquery())
+    .with_for_update(read=True, key_share=True)
+    .cte("default_list")
+)
+_DEFAULTS: Mapping[str, ColumnElement[Any]] = {
+    "list_id": select(_default_list.c.id).scalar_subquery(),
+    "priority": func.coalesce(select(_preferences.c.default_priority).scalar_subquery(), PRIORITIES[0]),
+}
+
+
+def _preferred(changes: Mapping[str, Any]) -> dict[str, ColumnElement[Any]]:
+    """Return what the user's preferences say of a new todo, where the client says nothing."""
+    return {name: value for name, value in _DEFAULTS.items() if name not in changes}
 
 
 # What is due is due on the user's own calendar; PostgreSQL knows the rules of their time zone.
@@ -126,14 +147,12 @@ class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
 
     @classmethod
     def derive(cls, changes: Mapping[str, ColumnElement[Any]], table: Table | None) -> dict[str, ColumnElement[Any]]:
-        """`completed_at` follows `completed`, and keeps its first moment; into another list it goes at its end."""
-        derived: dict[str, ColumnElement[Any]] = {}
+        """`completed_at` follows `completed`, and keeps its first moment."""
+        chosen = _preferred(changes) if table is None else {}
+        derived = chosen | super().derive({**changes, **chosen}, table)
         if "completed" in changes:
             since = func.now() if table is None else func.coalesce(table.c.completed_at, func.now())
             derived["completed_at"] = case((changes["completed"], since), else_=null())
-        if table is not None and "list_id" in changes and "position" not in changes:
-            stays = table.c.list_id.is_not_distinct_from(changes["list_id"])
-            derived["position"] = case((stays, table.c.position), else_=position_at_end())
         return derived
 
     def given(self, query: PageQuery) -> dict[str, Any]:

@@ -69,13 +69,16 @@ class OrderStatements:
     def end(self, within: Mapping[str, ColumnElement[Any]]) -> ColumnElement[str]:
         """Return the position behind the last of the rows with these values, hidden rows included.
 
-        A null finds the rows where the column is null. Each case looks at the end of an index.
+        A null finds the rows where the column is null. Each case looks at the end of an index, which is why the order
+        names the columns before the position: PostgreSQL does not see that all of them are null.
         """
         rows = self._table.alias()
-        last = func.max(rows.c.position, type_=Text).label("last")
-        cases = [select(last).where(self._statements.own(rows), *same) for same in _cases(rows, [*within.items()])]
-        found = union_all(*cases).subquery()
-        return select(position_at_end(func.max(found.c.last, type_=Text))).scalar_subquery()
+        order = [*(rows.c[name].desc() for name in within), rows.c.position.desc()]
+        last = select(rows.c.position).where(self._statements.own(rows)).order_by(*order).limit(1)
+        found = union_all(
+            *(select(last.where(*same).subquery()) for same in _cases(rows, [*within.items()]))
+        ).subquery()
+        return select(position_at_end(func.max(found.c.position, type_=Text))).scalar_subquery()
 
     def _of_other(self, name: str) -> ColumnElement[Any]:
         other = self._table.alias()

@@ -4,7 +4,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from litestar import Litestar
 
 from tests.domain.todos.dialect import tasks
 from tests.support import Client
@@ -68,7 +67,7 @@ class TestDefaults:
         assert (await alice.delete(alice.path("lists", home))).status_code == 204
         assert (await alice.create())["list_id"] is None
 
-    async def test_a_default_list_that_is_deleted_meanwhile_does_no_harm(self, app: Litestar, alice: Client) -> None:
+    async def test_a_default_list_that_is_deleted_meanwhile_does_no_harm(self, alice: Client) -> None:
         for round_ in range(5):
             home = await new_list(alice, f"List {round_}")
             await prefer(alice, default_list_id=home)

@@ -30,6 +30,7 @@ from app.lib.jwks import PublishedKeys, from_file, from_url
 from app.lib.keys import KeyRing, KeySource, SharedSecrets
 from app.lib.load import LoadShedding
 from app.lib.process import end_with_parent
+from app.lib.quota import RowQuota
 from app.lib.rate_limit import Shared
 from app.lib.readmission import Readmission
 from app.lib.routes import unowned
@@ -54,6 +55,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
     settings = settings or Settings.load()
     log.configure(settings)
     shared = _shared_allowances(settings)
+    quota = RowQuota(settings.max_rows_per_user)
     controllers = [*domain.CONTROLLERS, *(domain.DIALECTS if settings.tasks_dialect else ())]
     app = Litestar(
         route_handlers=[Router("/api", route_handlers=controllers)],
@@ -64,7 +66,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
         exception_handlers={Exception: handle_error},
         request_max_body_size=settings.body_limit,
         lifespan=[_with_database],
-        state=State({"settings": settings, "cursor_seal": CursorSeal(settings.cursor_key)}),
+        state=State({"settings": settings, "cursor_seal": CursorSeal(settings.cursor_key), "row_quota": quota}),
         openapi_config=None,  # the description is our own: app.lib.openapi
         plugins=[Commands()],
         logging_config=None,

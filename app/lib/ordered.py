@@ -27,7 +27,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from app.lib.errors import FieldError, Invalid, NotFound
+from app.lib.body import Body
+from app.lib.errors import FieldError, Invalid, NotFound, QuotaExceeded
 from app.lib.ordering import between, position_at_end, settled, spaced
 from app.lib.service import UserScopedService
 from app.lib.statements import Statements, new_value_of
@@ -36,6 +37,7 @@ type Side = Literal["before", "after"]
 _LOCK_SEED = 1  # apart from other locks of the same user
 _REACH = 32  # rows on each side
 _LOCKED = "the transaction that holds the lock"
+_ROOM = "how many more rows the transaction can insert"
 
 
 class Place(NamedTuple):
@@ -62,6 +64,8 @@ class OrderStatements:
         shared = (columns[name] for name in (*within, *taken_over))
         shown = (columns.id, columns.position, end, *shared)
         named = columns.id.in_((bindparam("key", type_=columns.id.type), bindparam("other", type_=columns.id.type)))
+        up_to = select(columns.id).where(self._own).limit(bindparam("most", type_=Integer)).subquery()
+        self.count = select(func.count()).select_from(up_to)
         self.places = select(*shown).where(statements.mine, named)
         owner = bindparam("owner", type_=Text)
         self.lock = select(func.pg_advisory_xact_lock(func.hashtextextended(owner, _LOCK_SEED)))
@@ -149,6 +153,35 @@ class OrderedService[ModelT: Any, ReadT: Struct](UserScopedService[ModelT, ReadT
         if self.session.info.get(_LOCKED) is not transaction:
             await self._read(self.order.lock)
             self.session.info[_LOCKED] = transaction
+
+    async def create(self, data: Body) -> ReadT:  # type: ignore[override]
+        """Insert a row, as the last one. Raises `QuotaExceeded`."""
+        if self._take_room() or await self._quota.grants(self):
+            return await super().create(data)
+        async with self.session.atomic(self.violations):
+            await self.lock()
+            room = self._quota.limit - await self.count_up_to(self._quota.limit)
+            if room <= 0:
+                raise QuotaExceeded(self._quota.limit)
+            self.session.info[_ROOM, self.quota_key] = (self.session.sync_session.get_transaction(), room - 1)
+            return await super().create(data)
+
+    def _take_room(self) -> bool:
+        """Count down what was found under the lock, which is held until the end of the transaction."""
+        transaction, room = self.session.info.get((_ROOM, self.quota_key), (None, 0))
+        if not room or transaction is not self.session.sync_session.get_transaction():
+            return False
+        self.session.info[_ROOM, self.quota_key] = (transaction, room - 1)
+        return True
+
+    @property
+    def quota_key(self) -> tuple[str, str]:
+        """The user and the table, whose rows count together."""
+        return self._owner, self.model.__table__.name
+
+    async def count_up_to(self, limit: int) -> int:
+        """Count the user's rows, hidden rows included, at most to the limit."""
+        return int((await self._read(self.order.count, most=limit))[0][0])
 
     async def places(self, item_id: UUID, other_id: UUID, pointer: str) -> tuple[Place, Place]:
         """Give the places of a row and of another. Raises `NotFound`, or `Invalid` where it is the other's fault."""

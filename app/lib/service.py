@@ -20,6 +20,7 @@ from app.lib.errors import FieldError, Invalid, NotFound, PreconditionFailed
 from app.lib.http import ApiRequest
 from app.lib.idempotency import session_of
 from app.lib.query import Page, PageQuery, Sort, parse_sort
+from app.lib.quota import UNLIMITED, RowQuota
 from app.lib.session import Rows, Session
 from app.lib.statements import Statements, Transition, new_value_of, place_of, value_of
 
@@ -64,11 +65,19 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         """Build the statements, once for the class."""
         cls.statements = Statements(cls)
 
-    def __init__(self, session: Session, user_id: str, seal: CursorSeal, if_match: str | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        user_id: str,
+        seal: CursorSeal,
+        if_match: str | None = None,
+        quota: RowQuota = UNLIMITED,
+    ) -> None:
         # The parent's repository, which knows no user, is not made.
         self.session = session
         self._owner = user_id
         self._seal = seal
+        self._quota = quota
         self._versions = expected_versions(if_match)
 
     @classmethod
@@ -80,7 +89,7 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
             lines = request.headers.getall("if-match", [])
             if_match = ",".join(lines) if lines else None
             session = session_of(request.scope, state.database.session)
-            return cls(session, request.user.id, state.cursor_seal, if_match)
+            return cls(session, request.user.id, state.cursor_seal, if_match, state.row_quota)
 
         return Provide(service, sync_to_thread=False)
 
@@ -175,7 +184,7 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         self, service: type[ServiceT], version: int | None = None
     ) -> ServiceT:
         """Give another service of the same user, in the same session; a version given takes the place of `If-Match`."""
-        made = service(self.session, self._owner, self._seal)
+        made = service(self.session, self._owner, self._seal, quota=self._quota)
         made._versions = self._versions if version is None else [version]  # noqa: SLF001 - of the same class
         return made
 

@@ -53,6 +53,7 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
     default_sort: ClassVar[str] = "created_at:desc"
     transitions: ClassVar[Mapping[str, Transition]] = {}
     violations: ClassVar[Violations] = {}
+    read_violations: ClassVar[Violations] = {}
     statements: ClassVar[Statements]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -131,9 +132,22 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         rows, total = await self._stretch(given, sort, offset, limit)
         return self._present_all(rows), total
 
+    async def outline(self, given: Mapping[str, Any], sort: Sort) -> bytes:
+        """Return the ids and sizes of all matches in order, packed as `OUTLINE`."""
+        statement = self.statements.outline(tuple(given), sort)
+        rows = await self.session.read(statement, self._matching(given), self.read_violations)
+        return bytes(rows[0][0])
+
+    async def list_chosen(self, given: Mapping[str, Any], ids: Sequence[UUID]) -> list[ReadT]:
+        """Return the rows with these ids, in their order; those that are gone or do not match are left out."""
+        statement = self.statements.chosen(tuple(given))
+        rows = await self.session.read(statement, self._matching(given) | {"ids": ids}, self.read_violations)
+        found = {row[0]: row for row in rows}
+        return self._present_all([found[key] for key in ids if key in found])
+
     async def _stretch(self, given: Mapping[str, Any], sort: Sort, offset: int, limit: int | None) -> tuple[Rows, int]:
         parameters = self._matching(given) | {"page_limit": limit, "page_offset": offset}  # LIMIT NULL is none
-        rows = await self.session.read(self.statements.page(tuple(given), sort), parameters)
+        rows = await self.session.read(self.statements.page(tuple(given), sort), parameters, self.read_violations)
         return rows, rows[0][-1] if rows else await self._total(tuple(given), parameters, offset)
 
     async def _page_after(
@@ -144,7 +158,8 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         place = self._seal.decode(self._owner, str(sort), cursor, self.statements.place_types(sort))
         parameters |= {place_of(number): value for number, value in enumerate(place) if value is not None}
         statement = self.statements.page_after(filters, sort, tuple(value is None for value in place))
-        rows = await self.session.read(statement, parameters | {"page_limit": query.limit + 1})
+        limited = parameters | {"page_limit": query.limit + 1}
+        rows = await self.session.read(statement, limited, self.read_violations)
         return self._page(rows[: query.limit], query, sort, total=None, more=len(rows) > query.limit)
 
     def _page(self, rows: Rows, query: PageQuery, sort: Sort, *, total: int | None, more: bool) -> Page[ReadT]:
@@ -221,7 +236,7 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
     async def _total(self, filters: tuple[str, ...], parameters: dict[str, Any], offset: int) -> int:
         if offset == 0:
             return 0
-        counted = await self.session.read(self.statements.count(filters), parameters)
+        counted = await self.session.read(self.statements.count(filters), parameters, self.read_violations)
         return int(counted[0][0])
 
     def _key(self, item_id: UUID) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Todos of one user."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -32,12 +32,13 @@ from app.domain.todos.models import Todo, TodoList
 from app.domain.todos.schemas import DUE_ONCE, PRIORITIES, TodoMove, TodoQuery, TodoRead
 from app.domain.todos.tree import MAX_DEPTH, TreeStatements
 from app.lib.body import Body
-from app.lib.errors import Conflict, FieldError, Invalid, NotFound
+from app.lib.errors import ApiError, Conflict, FieldError, Invalid, NotFound
 from app.lib.ordered import OrderedService
 from app.lib.query import Page, PageQuery, Sort
 from app.lib.search import is_found, rank, tsquery_of
 from app.lib.service import UserScopedService
 from app.lib.statements import Transition, value_of
+from app.lib.time_zones import posix_rule, zone_of
 
 BEST_FIRST: Sort = (("rank", True),)
 NO_PARENT = FieldError("Expected the id of another of your todos, outside the trash", pointer="/parent_id")
@@ -80,9 +81,36 @@ def _preferred(changes: Mapping[str, Any]) -> dict[str, ColumnElement[Any]]:
     return {name: value for name, value in _DEFAULTS.items() if name not in changes}
 
 
-# What is due is due on the user's own calendar; PostgreSQL knows the rules of their time zone.
-_today = cast(func.timezone(OWNERS_TIME_ZONE, func.now()), Date)
-_day: ColumnElement[Any] = func.coalesce(_todo.due_date, cast(func.timezone(OWNERS_TIME_ZONE, _todo.due_at), Date))
+class UnknownTimeZone(ApiError):
+    """PostgreSQL does not know the time zone of the profile, which Python knew when it was stored."""
+
+
+def _days(name: str) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Return today and the day that a todo is due, on the user's own calendar.
+
+    PostgreSQL has the rules of the profile's time zone, unless the filter's value is a rule to use in its place.
+    """
+    zone = func.coalesce(bindparam(value_of(name), type_=Text), OWNERS_TIME_ZONE)
+    today = cast(func.timezone(zone, func.now()), Date)
+    return today, func.coalesce(_todo.due_date, cast(func.timezone(zone, _todo.due_at), Date))
+
+
+def _overdue(name: str) -> ColumnElement[bool]:
+    today, _ = _days(name)
+    return ~_todo.completed & ((_todo.due_date < today) | (_todo.due_at < func.now()))
+
+
+def _today(name: str) -> ColumnElement[bool]:
+    today, day = _days(name)
+    return day == today
+
+
+def _upcoming(name: str) -> ColumnElement[bool]:
+    today, day = _days(name)
+    return day > today
+
+
+_ZONE = select(OWNERS_TIME_ZONE.label("time_zone"))
 
 
 class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
@@ -94,11 +122,13 @@ class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
     within: ClassVar = ("list_id",)
     taken_over: ClassVar = ("parent_id",)
     tree: ClassVar[TreeStatements]
+    zone_rule: str | None = None  # in place of the profile's time zone
     violations: ClassVar = {
         "ck_todos_due_once": DUE_ONCE.error,
         "fk_todos_list_id": FieldError("Expected the id of one of your lists", pointer="/list_id"),
         "fk_todos_parent_id": NO_PARENT,
     }
+    read_violations: ClassVar = {"22023": UnknownTimeZone()}
     filters: ClassVar = {
         "completed": _todo.completed == bindparam(value_of("completed")),
         "priority": _todo.priority == any_(_texts("priority")),
@@ -108,9 +138,9 @@ class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
         "parent_id": _todo.parent_id == bindparam(value_of("parent_id"), type_=Uuid),
         "parent_id=none": _todo.parent_id.is_(None),
         "q": is_found(table_of(Todo)),
-        "due=overdue": ~_todo.completed & ((_todo.due_date < _today) | (_todo.due_at < func.now())),
-        "due=today": _day == _today,
-        "due=upcoming": _day > _today,
+        "due=overdue": _overdue("due=overdue"),
+        "due=today": _today("due=today"),
+        "due=upcoming": _upcoming("due=upcoming"),
         "due=none": _todo.due_date.is_(None) & _todo.due_at.is_(None),
         "due_before": _due < _instant("due_before"),
         "due_after": _due > _instant("due_after"),
@@ -163,7 +193,7 @@ class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
             if name in given and given[name] is None:
                 given[f"{name}=none"] = given.pop(name)
         if "due" in given:
-            given[f"due={given.pop('due')}"] = None
+            given[f"due={given.pop('due')}"] = self.zone_rule
         if "q" in given:
             given["q"] = tsquery_of(given["q"])
         return given
@@ -178,7 +208,19 @@ class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
     async def list_todos(self, query: TodoQuery) -> Page[ReadT]:
         """Give a page of todos, or of those in the trash."""
         service: Any = self.sibling(Trash) if query.deleted else self
-        return await service.list_page(query)  # type: ignore[no-any-return]
+        try:
+            return await service.list_page(query)  # type: ignore[no-any-return]
+        except UnknownTimeZone:
+            service.zone_rule = posix_rule(await self._zone_name())
+            return await service.list_page(query)  # type: ignore[no-any-return]
+
+    async def time_zone(self) -> tzinfo:
+        """Return the time zone of the profile."""
+        return zone_of(await self._zone_name())
+
+    async def _zone_name(self) -> str:
+        rows = await self._read(_ZONE)
+        return rows[0][0] or "UTC"  # the user may be gone by now
 
     async def create(self, data: Body) -> ReadT:  # type: ignore[override]
         """Insert a todo. Raises `Invalid` for a parent that cannot have it."""

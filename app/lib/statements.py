@@ -143,9 +143,10 @@ class Statements:
         """Select the ids of all matches in order, each with the size of its row, packed into one value."""
         keys = self._keys(sort)
         record = func.uuid_send(self._table.c.id, type_=LargeBinary).concat(func.int4send(self._size()))
-        ordered = aggregate_order_by(record, *(_ordered(key, descending) for key, descending in keys))
-        packed = func.string_agg(ordered, literal(b"", LargeBinary), type_=LargeBinary)
-        return select(func.coalesce(packed, literal(b"", LargeBinary))).where(self._matching(filters))
+        nothing = literal(b"", LargeBinary)
+        order = aggregate_order_by(nothing, *(_ordered(key, descending) for key, descending in keys))
+        packed = func.string_agg(record, order, type_=LargeBinary)
+        return select(func.coalesce(packed, nothing)).where(self._matching(filters))
 
     def _size(self) -> ColumnElement[int]:
         """Return about how many bytes the texts of a row have; PostgreSQL knows without reading them."""

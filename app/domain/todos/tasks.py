@@ -86,7 +86,7 @@ class TaskService(TodoService[TaskRead]):
         return await self.create(data.as_todo(await self._zone(data)))
 
     async def update_task(self, todo_id: UUID, data: TaskUpdate) -> TaskRead:
-        """Set what was sent. Raises `NotFound`, `PreconditionFailed`, `Invalid` for a new description of a todo's length."""
+        """Set what was sent. Raises `NotFound`, `PreconditionFailed`, `Invalid` for a new long description."""
         if data.has_long_description:
             stored = await self.get(todo_id)
             if stored.description != data.description:

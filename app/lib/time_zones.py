@@ -3,7 +3,8 @@
 from datetime import UTC, datetime, tzinfo
 from functools import cache
 from importlib import resources
-from zoneinfo import ZoneInfo, available_timezones
+from pathlib import Path
+from zoneinfo import TZPATH, ZoneInfo, available_timezones
 
 # What the host calls its own zone is none of IANA's.
 KNOWN = frozenset(available_timezones()) - {"localtime"}
@@ -31,10 +32,12 @@ def posix_rule(name: str) -> str:
 
 
 def _footer(name: str) -> str:
-    """Return the last line of the zone's file (RFC 9636, 3.3); it may be empty."""
+    """Return the last line of the zone's file (RFC 9636, 3.3), from where `ZoneInfo` reads it; it may be empty."""
+    paths = (Path(folder, name) for folder in TZPATH)
+    file = next((path for path in paths if path.is_file()), resources.files("tzdata.zoneinfo").joinpath(name))
     try:
-        content = resources.files("tzdata.zoneinfo").joinpath(name).read_bytes()
-    except (OSError, ModuleNotFoundError):
+        content = file.read_bytes()
+    except OSError:
         return ""
     return content.removesuffix(b"\n").rpartition(b"\n")[2].decode("ascii", "replace")
 

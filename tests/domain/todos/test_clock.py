@@ -1,6 +1,5 @@
 """A new row is the last one of its list, whatever time earlier rows were given by a clock."""
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -8,12 +7,12 @@ from litestar import Litestar
 
 from app.db.base import table_of
 from app.domain.todos.models import TodoList
-from app.lib.ordering import MAX_POSITION, position_at
+from app.lib.ordering import MAX_POSITION
 from tests.domain.todos.verbs import titles
 from tests.factories import insert_rows, insert_todos, todo_row
 from tests.support import Client
 
-LATER = position_at(datetime.now(UTC) + timedelta(days=400))
+LATER = "7abc0123def45"  # a microsecond of the year 2038
 LAST = [LATER, f"{LATER}V", f"{LATER[:6]}Vz", f"{LATER[:6]}zz", "8", "9zz", "V", "f" * 13, "zzz", "z" * MAX_POSITION]
 
 

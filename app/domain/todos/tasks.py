@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, tzinfo
 from typing import Any, ClassVar
+from unicodedata import normalize
 from uuid import UUID
 
 from litestar import Controller, Response, delete, get, patch, post, put
@@ -89,7 +90,7 @@ class TaskService(TodoService[TaskRead]):
         """Set what was sent. Raises `NotFound`, `PreconditionFailed`, `Invalid` for a new long description."""
         if data.has_long_description:
             stored = await self.get(todo_id)
-            if stored.description != data.description:
+            if not _is_same(stored.description, data.description):
                 raise Invalid([TOO_LONG])
             data.description = UNSET
         return await self.update(todo_id, data.as_todo(await self._zone(data)))
@@ -108,6 +109,11 @@ class TaskService(TodoService[TaskRead]):
         if data.completed is UNSET:
             return await self.toggle_complete(todo_id)
         return await (self.complete(todo_id) if data.completed else self.reopen(todo_id))
+
+
+def _is_same(*texts: Any) -> bool:
+    """Compare as people see it: a client, or this server, may have normalised what was stored before."""
+    return len({normalize("NFC", text or "") for text in texts}) == 1
 
 
 Tasks = NamedDependency[TaskService]

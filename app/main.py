@@ -33,6 +33,7 @@ from app.lib.jwks import PublishedKeys, from_file, from_url
 from app.lib.keys import KeyRing, KeySource, SharedSecrets
 from app.lib.load import LoadShedding
 from app.lib.process import end_with_parent
+from app.lib.quota import RowQuota
 from app.lib.rate_limit import Shared
 from app.lib.readmission import Readmission
 from app.lib.routes import unguarded, unowned
@@ -62,6 +63,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
     published = _published_keys(settings)
     seal = CursorSeal(secret)
     state = {"settings": settings, "deployment_secret": secret, "cursor_seal": seal, "published_keys": published}
+    state["row_quota"] = RowQuota(settings.max_rows_per_user)
     controllers = [*domain.CONTROLLERS, *(domain.DIALECTS if settings.tasks_dialect else ())]
     app = Litestar(
         route_handlers=[Router("/api", route_handlers=controllers)],

@@ -109,7 +109,9 @@ def main_statements(user_id: str, todo_id: UUID) -> Iterator[Statement]:
     yield Statement("a list by position", build.page(("list_id",), (("position", False),)), in_list)
     yield Statement("the trash", trash.page((), NEWEST_FIRST), page)
     yield Statement("tags with counts", TAGS_PAGE, page)
-    yield Statement("insert", build.insert(TodoCreate), {"owner": user_id, "key": uuid7()} | new_values(create.sent()))
+    yield Statement(
+        "insert", build.insert(tuple(create.sent())), {"owner": user_id, "key": uuid7()} | new_values(create.sent())
+    )
     yield Statement("update", build.update(tuple(change.sent()), False), key | new_values(change.sent()))
     yield Statement("toggle", build.transition("toggle", False), key)
     yield Statement("to the trash", TodoService.tree.discard[False], key)

@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 
 from app.db.base import table_of
 from app.domain.todos.models import Todo
-from app.domain.todos.schemas import TodoCreate
+from app.domain.todos.schemas import TodoReplace
 from app.domain.users.models import User
 
 todos = table_of(Todo)
@@ -27,7 +27,7 @@ def new_user_id() -> str:
 
 def todo_row(user_id: str, **values: Any) -> dict[str, Any]:
     """Give a whole row of a todo that satisfies every constraint, but for the given values."""
-    defaults = {name: getattr(TodoCreate(title="Row"), name) for name in TodoCreate.__struct_fields__}
+    defaults = {name: getattr(TodoReplace(title="Row"), name) for name in TodoReplace.__struct_fields__}
     now = datetime.now(UTC)
     made = {
         "completed_at": None,

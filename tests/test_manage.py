@@ -335,6 +335,17 @@ class TestMigrate:
         assert_explained(*call(migrated, "makemigrations", "--check"))
         query(url_of(migrated), "ALTER TABLE app.todos DROP COLUMN stray;")
 
+    def test_check_finds_time_zones_that_are_not_known(self, migrated: Settings) -> None:
+        values = "('ann', 'Mars/Base'), ('ben', 'Mars/Base'), ('cem', 'Europe/Berlin')"
+        query(url_of(migrated), f"INSERT INTO app.users (id, time_zone) VALUES {values};")
+        try:
+            status, output = call(migrated, "check")
+        finally:
+            query(url_of(migrated), "DELETE FROM app.users WHERE id IN ('ann', 'ben', 'cem');")
+        assert status == 0
+        assert "warning: D009 The time zone 'Mars/Base' of 2 users is not known" in output
+        assert "Berlin" not in output
+
     def test_a_role_without_rights_is_told_so(self, migrated: Settings) -> None:
         url, role = url_of(migrated), f"without_rights_{secrets.token_hex(8)}"
         query(url, f"CREATE ROLE {role};")

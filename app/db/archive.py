@@ -15,7 +15,7 @@ from app.lib.session import Session
 from app.lib.statements import place_of
 
 PROFILE = "profile"
-BATCH = 200  # rows in memory at a time
+BATCH = 50  # rows in memory at a time
 
 _encoder = msgspec.json.Encoder()
 

@@ -59,9 +59,17 @@ _users = table(
     column("deactivated_at", DateTime(timezone=True)),
     schema=SCHEMA,
 )
+_preferences = table(
+    "preferences",
+    column("user_id", Text),
+    column("default_list_id", Uuid),
+    column("default_priority", Text),
+    schema=SCHEMA,
+)
 _is_owner = _users.c.id == bindparam("owner", type_=Text)
 OWNERS_TIME_ZONE = select(_users.c.time_zone).where(_is_owner).scalar_subquery()
 OWNERS_DEACTIVATION = select(_users.c.deactivated_at).where(_is_owner).scalar_subquery()
+OWNERS_PREFERENCES = select(_preferences).where(_preferences.c.user_id == bindparam("owner", type_=Text))
 
 
 def owners() -> dict[str, str]:

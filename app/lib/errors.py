@@ -152,6 +152,15 @@ class Conflict(ApiError):
     detail = "The request conflicts with the current state of the resource"
 
 
+class QuotaExceeded(Conflict):
+    """The user has as many rows as `MAX_ROWS_PER_USER` allows."""
+
+    detail = "There are as many as this server allows, those in the trash included: delete some for good"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(type="quota-exceeded", title="Quota exceeded", limit=limit)
+
+
 class OwnerGone(Exception):
     """The user's row is gone: erased since they were let in. Not an answer: the request runs again with a new row."""
 

@@ -38,6 +38,7 @@ class Frame:
         method = request["method"]
         if method == "HEAD":  # GET without the body; in a copy, for the server still has to know
             request = cast("HTTPScope", {**request, "method": "GET"})
+            request["state"]["is_head"] = True  # for a body that is a stream
         fixed = [*self._headers, (b"x-request-id", request_id)]
         status = 0
 

@@ -1,14 +1,34 @@
 """Services whose rows have an order that the user makes: each has a position, and can be moved next to another."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import Executable, Integer, Select, Text, Update, bindparam, column, func, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Integer,
+    Null,
+    Select,
+    Table,
+    Text,
+    Update,
+    and_,
+    bindparam,
+    case,
+    column,
+    func,
+    null,
+    select,
+    tuple_,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from app.lib.errors import FieldError, Invalid, NotFound
+from app.lib.body import Body
+from app.lib.errors import FieldError, Invalid, NotFound, QuotaExceeded
 from app.lib.ordering import between, position_at_end, settled, spaced
 from app.lib.service import UserScopedService
 from app.lib.statements import Statements, new_value_of
@@ -17,6 +37,7 @@ type Side = Literal["before", "after"]
 _LOCK_SEED = 1  # apart from other locks of the same user
 _REACH = 32  # rows on each side
 _LOCKED = "the transaction that holds the lock"
+_ROOM = "how many more rows the transaction can insert"
 
 
 class Place(NamedTuple):
@@ -31,16 +52,42 @@ class Place(NamedTuple):
 class OrderStatements:
     """The SQL of the order of an owned table."""
 
-    def __init__(self, statements: Statements, model: type[Any], shared: Sequence[str]) -> None:
+    def __init__(
+        self, statements: Statements, model: type[Any], within: Sequence[str], taken_over: Sequence[str]
+    ) -> None:
         self._table = model.__table__
+        self._statements = statements
         self._own = statements.own(self._table)
         self._written = statements.written
         columns = self._table.c
-        shown = (columns.id, columns.position, position_at_end(), *(columns[name] for name in shared))
+        end = self.end({name: self._of_other(name) for name in within})
+        shared = (columns[name] for name in (*within, *taken_over))
+        shown = (columns.id, columns.position, end, *shared)
         named = columns.id.in_((bindparam("key", type_=columns.id.type), bindparam("other", type_=columns.id.type)))
+        up_to = select(columns.id).where(self._own).limit(bindparam("most", type_=Integer)).subquery()
+        self.count = select(func.count()).select_from(up_to)
         self.places = select(*shown).where(statements.mine, named)
         owner = bindparam("owner", type_=Text)
         self.lock = select(func.pg_advisory_xact_lock(func.hashtextextended(owner, _LOCK_SEED)))
+
+    def end(self, within: Mapping[str, ColumnElement[Any]]) -> ColumnElement[str]:
+        """Return the position behind the last of the rows with these values, hidden rows included.
+
+        A null finds the rows where the column is null. Each case looks at the end of an index, which is why the order
+        names the columns before the position: PostgreSQL does not see that all of them are null.
+        """
+        rows = self._table.alias()
+        order = [*(rows.c[name].desc() for name in within), rows.c.position.desc()]
+        last = select(rows.c.position).where(self._statements.own(rows)).order_by(*order).limit(1)
+        found = union_all(
+            *(select(last.where(*same).subquery()) for same in _cases(rows, [*within.items()]))
+        ).subquery()
+        return select(position_at_end(func.max(found.c.position, type_=Text))).scalar_subquery()
+
+    def _of_other(self, name: str) -> ColumnElement[Any]:
+        other = self._table.alias()
+        row = (self._statements.own(other), other.c.id == bindparam("other", type_=other.c.id.type))
+        return select(other.c[name]).where(*row).scalar_subquery()
 
     def beside(self, side: Side, within: dict[str, Any]) -> Executable:
         """Select the rows next to a place, the nearest first; hidden rows count, for they may come back."""
@@ -85,7 +132,20 @@ class OrderedService[ModelT: Any, ReadT: Struct](UserScopedService[ModelT, ReadT
     def build(cls) -> None:
         """Build the statements of the order too."""
         super().build()
-        cls.order = OrderStatements(cls.statements, cls.model, (*cls.within, *cls.taken_over))
+        cls.order = OrderStatements(cls.statements, cls.model, cls.within, cls.taken_over)
+
+    @classmethod
+    def derive(cls, changes: Mapping[str, ColumnElement[Any]], table: Table | None) -> dict[str, ColumnElement[Any]]:
+        """Put a new row, and one that comes into another list, behind the last one there."""
+        if "position" in changes:
+            return {}
+        if table is None:
+            return {"position": cls.order.end({name: changes.get(name, null()) for name in cls.within})}
+        place = {name: changes[name] for name in cls.within if name in changes}
+        if not place or len(place) < len(cls.within):
+            return {}
+        stays = and_(*(table.c[name].is_not_distinct_from(value) for name, value in place.items()))
+        return {"position": case((stays, table.c.position), else_=cls.order.end(place))}
 
     async def lock(self) -> None:
         """Let no other transaction of this user that locks pass until the end of this one."""
@@ -93,6 +153,35 @@ class OrderedService[ModelT: Any, ReadT: Struct](UserScopedService[ModelT, ReadT
         if self.session.info.get(_LOCKED) is not transaction:
             await self._read(self.order.lock)
             self.session.info[_LOCKED] = transaction
+
+    async def create(self, data: Body) -> ReadT:  # type: ignore[override]
+        """Insert a row, as the last one. Raises `QuotaExceeded`."""
+        if self._take_room() or await self._quota.grants(self):
+            return await super().create(data)
+        async with self.session.atomic(self.violations):
+            await self.lock()
+            room = self._quota.limit - await self.count_up_to(self._quota.limit)
+            if room <= 0:
+                raise QuotaExceeded(self._quota.limit)
+            self.session.info[_ROOM, self.quota_key] = (self.session.sync_session.get_transaction(), room - 1)
+            return await super().create(data)
+
+    def _take_room(self) -> bool:
+        """Count down what was found under the lock, which is held until the end of the transaction."""
+        transaction, room = self.session.info.get((_ROOM, self.quota_key), (None, 0))
+        if not room or transaction is not self.session.sync_session.get_transaction():
+            return False
+        self.session.info[_ROOM, self.quota_key] = (transaction, room - 1)
+        return True
+
+    @property
+    def quota_key(self) -> tuple[str, str]:
+        """The user and the table, whose rows count together."""
+        return self._owner, self.model.__table__.name
+
+    async def count_up_to(self, limit: int) -> int:
+        """Count the user's rows, hidden rows included, at most to the limit."""
+        return int((await self._read(self.order.count, most=limit))[0][0])
 
     async def places(self, item_id: UUID, other_id: UUID, pointer: str) -> tuple[Place, Place]:
         """Give the places of a row and of another. Raises `NotFound`, or `Invalid` where it is the other's fault."""
@@ -111,7 +200,7 @@ class OrderedService[ModelT: Any, ReadT: Struct](UserScopedService[ModelT, ReadT
         neighbour = beside[0][1] if beside else None
         if side == "before":
             position = between(neighbour or "", other.position)
-        elif neighbour is None and other.position < other.end:
+        elif neighbour is None and other.position < other.end:  # not so where they cannot grow any more
             position = other.end
         else:
             position = between(other.position, neighbour)
@@ -153,3 +242,15 @@ class OrderedService[ModelT: Any, ReadT: Struct](UserScopedService[ModelT, ReadT
 
 def _bound(within: dict[str, Any]) -> dict[str, Any]:
     return {f"within_{name}": value for name, value in within.items() if value is not None}
+
+
+def _cases(rows: Any, within: Sequence[tuple[str, ColumnElement[Any]]]) -> Iterator[list[ColumnElement[bool]]]:
+    """Yield the conditions for each way in which the values may be null, for `IS NOT DISTINCT FROM` uses no index."""
+    if not within:
+        yield []
+        return
+    (name, value), *further = within
+    for conditions in _cases(rows, further):
+        if not isinstance(value, Null):
+            yield [rows.c[name] == value, *conditions]
+        yield [rows.c[name].is_(None), value.is_(None), *conditions]

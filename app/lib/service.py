@@ -20,6 +20,7 @@ from app.lib.errors import FieldError, Invalid, NotFound, PreconditionFailed
 from app.lib.http import ApiRequest
 from app.lib.idempotency import session_of
 from app.lib.query import Page, PageQuery, Sort, parse_sort
+from app.lib.quota import UNLIMITED, RowQuota
 from app.lib.session import Rows, Session
 from app.lib.statements import Statements, Transition, new_value_of, place_of, value_of
 
@@ -52,6 +53,7 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
     default_sort: ClassVar[str] = "created_at:desc"
     transitions: ClassVar[Mapping[str, Transition]] = {}
     violations: ClassVar[Violations] = {}
+    read_violations: ClassVar[Violations] = {}
     statements: ClassVar[Statements]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -64,11 +66,19 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         """Build the statements, once for the class."""
         cls.statements = Statements(cls)
 
-    def __init__(self, session: Session, user_id: str, seal: CursorSeal, if_match: str | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        user_id: str,
+        seal: CursorSeal,
+        if_match: str | None = None,
+        quota: RowQuota = UNLIMITED,
+    ) -> None:
         # The parent's repository, which knows no user, is not made.
         self.session = session
         self._owner = user_id
         self._seal = seal
+        self._quota = quota
         self._versions = expected_versions(if_match)
 
     @classmethod
@@ -80,7 +90,7 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
             lines = request.headers.getall("if-match", [])
             if_match = ",".join(lines) if lines else None
             session = session_of(request.scope, state.database.session)
-            return cls(session, request.user.id, state.cursor_seal, if_match)
+            return cls(session, request.user.id, state.cursor_seal, if_match, state.row_quota)
 
         return Provide(service, sync_to_thread=False)
 
@@ -122,9 +132,22 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         rows, total = await self._stretch(given, sort, offset, limit)
         return self._present_all(rows), total
 
+    async def outline(self, given: Mapping[str, Any], sort: Sort) -> bytes:
+        """Return the ids and sizes of all matches in order, packed as `OUTLINE`."""
+        statement = self.statements.outline(tuple(given), sort)
+        rows = await self.session.read(statement, self._matching(given), self.read_violations)
+        return bytes(rows[0][0])
+
+    async def list_chosen(self, given: Mapping[str, Any], ids: Sequence[UUID]) -> list[ReadT]:
+        """Return the rows with these ids, in their order; those that are gone or do not match are left out."""
+        statement = self.statements.chosen(tuple(given))
+        rows = await self.session.read(statement, self._matching(given) | {"ids": ids}, self.read_violations)
+        found = {row[0]: row for row in rows}
+        return self._present_all([found[key] for key in ids if key in found])
+
     async def _stretch(self, given: Mapping[str, Any], sort: Sort, offset: int, limit: int | None) -> tuple[Rows, int]:
         parameters = self._matching(given) | {"page_limit": limit, "page_offset": offset}  # LIMIT NULL is none
-        rows = await self.session.read(self.statements.page(tuple(given), sort), parameters)
+        rows = await self.session.read(self.statements.page(tuple(given), sort), parameters, self.read_violations)
         return rows, rows[0][-1] if rows else await self._total(tuple(given), parameters, offset)
 
     async def _page_after(
@@ -135,7 +158,8 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         place = self._seal.decode(self._owner, str(sort), cursor, self.statements.place_types(sort))
         parameters |= {place_of(number): value for number, value in enumerate(place) if value is not None}
         statement = self.statements.page_after(filters, sort, tuple(value is None for value in place))
-        rows = await self.session.read(statement, parameters | {"page_limit": query.limit + 1})
+        limited = parameters | {"page_limit": query.limit + 1}
+        rows = await self.session.read(statement, limited, self.read_violations)
         return self._page(rows[: query.limit], query, sort, total=None, more=len(rows) > query.limit)
 
     def _page(self, rows: Rows, query: PageQuery, sort: Sort, *, total: int | None, more: bool) -> Page[ReadT]:
@@ -146,8 +170,9 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
 
     async def create(self, data: Body) -> ReadT:  # type: ignore[override]
         """Insert a row with an id of its own."""
-        parameters = {"owner": self._owner, "key": uuid7()} | _values(data.sent())
-        rows = await self.session.write(self.statements.insert(type(data)), parameters, self.violations)
+        sent = data.sent()
+        parameters = {"owner": self._owner, "key": uuid7()} | _values(sent)
+        rows = await self.session.write(self.statements.insert(tuple(sent)), parameters, self.violations)
         return self.present(rows[0])
 
     async def update(self, item_id: UUID, data: Body) -> ReadT:  # type: ignore[override]
@@ -174,7 +199,7 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         self, service: type[ServiceT], version: int | None = None
     ) -> ServiceT:
         """Give another service of the same user, in the same session; a version given takes the place of `If-Match`."""
-        made = service(self.session, self._owner, self._seal)
+        made = service(self.session, self._owner, self._seal, quota=self._quota)
         made._versions = self._versions if version is None else [version]  # noqa: SLF001 - of the same class
         return made
 
@@ -211,7 +236,7 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
     async def _total(self, filters: tuple[str, ...], parameters: dict[str, Any], offset: int) -> int:
         if offset == 0:
             return 0
-        counted = await self.session.read(self.statements.count(filters), parameters)
+        counted = await self.session.read(self.statements.count(filters), parameters, self.read_violations)
         return int(counted[0][0])
 
     def _key(self, item_id: UUID) -> dict[str, Any]:

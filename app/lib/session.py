@@ -36,9 +36,9 @@ class Session(AsyncSession):
         self._writer = engine.sync_engine
         self._reader = reader.sync_engine
 
-    async def read(self, statement: Executable, parameters: Parameters) -> Rows:
+    async def read(self, statement: Executable, parameters: Parameters, violations: Violations = NONE) -> Rows:
         """Run one statement that changes nothing."""
-        return await self._run(self._reader.connect, statement, parameters, NONE, is_repeatable)
+        return await self._run(self._reader.connect, statement, parameters, violations, is_repeatable)
 
     async def write(self, statement: Executable, parameters: Parameters, violations: Violations = NONE) -> Rows:
         """Run one statement in a transaction of its own, committed on return."""

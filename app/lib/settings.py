@@ -103,6 +103,7 @@ class Settings(BaseSettings):
     client_timeout: float = Field(default=10, gt=0, le=300)
     max_connections: int = Field(default=5000, ge=0, le=1_000_000)
     max_requests_in_flight: int = Field(default=500, ge=0, le=1_000_000)
+    max_rows_per_user: int = Field(default=100_000, ge=0, le=2**31 - 1)
 
     tasks_dialect: bool = True
 

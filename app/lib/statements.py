@@ -1,7 +1,9 @@
 """The SQL of owned tables: built once, and bound to the user in one place."""
 
+import struct
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import add
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
@@ -10,7 +12,9 @@ from sqlalchemy import (
     Executable,
     FromClause,
     Integer,
+    LargeBinary,
     Select,
+    String,
     Table,
     Text,
     Uuid,
@@ -21,16 +25,18 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal,
     or_,
     select,
     tuple_,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
-from app.lib.body import Body
 from app.lib.query import Sort
 
+OUTLINE = struct.Struct(">16sI")  # of a row: its id and its size
+ROW_BYTES = 1024  # what a row has beside its texts
 MAX_STATEMENTS = 512  # of each kind and table; clients choose the filters and sorts, so it needs a bound
 
 
@@ -78,13 +84,15 @@ class Statements:
         self.page = lru_cache(MAX_STATEMENTS)(self._page)
         self.page_after = lru_cache(MAX_STATEMENTS)(self._page_after)
         self.count = lru_cache(MAX_STATEMENTS)(self._count)
+        self.outline = lru_cache(MAX_STATEMENTS)(self._outline)
+        self.chosen = lru_cache(MAX_STATEMENTS)(self._chosen)
 
     def own(self, table: FromClause) -> ColumnElement[bool]:
         """Bind a table, or an alias of it, to the user. Nothing else does."""
         return table.c.user_id == bindparam("owner", type_=Text)
 
-    def _insert(self, body: type[Body]) -> Executable:
-        changes = self._changes(body.__struct_fields__)
+    def _insert(self, fields: tuple[str, ...]) -> Executable:
+        changes = self._changes(fields)
         values = changes | self._service.derive(changes, None)
         identity = {"user_id": bindparam("owner", type_=Text), "id": bindparam("key", type_=Uuid)}
         return insert(self._table).values(identity | values).returning(*self._columns)
@@ -131,6 +139,24 @@ class Statements:
     def _page_after(self, filters: tuple[str, ...], sort: Sort, nulls: tuple[bool, ...]) -> Executable:
         return self._sorted(sort).where(self._matching(filters), _after(self._keys(sort), nulls))
 
+    def _outline(self, filters: tuple[str, ...], sort: Sort) -> Executable:
+        """Select the ids of all matches in order, each with the size of its row, packed into one value."""
+        keys = self._keys(sort)
+        record = func.uuid_send(self._table.c.id, type_=LargeBinary).concat(func.int4send(self._size()))
+        nothing = literal(b"", LargeBinary)
+        order = aggregate_order_by(nothing, *(_ordered(key, descending) for key, descending in keys))
+        packed = func.string_agg(record, order, type_=LargeBinary)
+        return select(func.coalesce(packed, nothing)).where(self._matching(filters))
+
+    def _size(self) -> ColumnElement[int]:
+        """Return about how many bytes the texts of a row have; PostgreSQL knows without reading them."""
+        texts = [func.octet_length(func.coalesce(column, "")) for column in self._columns if _is_text(column)]
+        return reduce(add, texts, literal(ROW_BYTES, Integer))
+
+    def _chosen(self, filters: tuple[str, ...]) -> Executable:
+        ids = bindparam("ids", type_=ARRAY(Uuid))
+        return select(*self._columns).where(self._matching(filters), self._table.c.id == any_(ids))
+
     def _sorted(self, sort: Sort, *columns: Any) -> Select[Any]:
         """Select rows, each with its place in the list."""
         keys = self._keys(sort)
@@ -152,6 +178,10 @@ class Statements:
     def _changes(self, fields: tuple[str, ...]) -> dict[str, ColumnElement[Any]]:
         columns = self._table.c
         return {name: bindparam(new_value_of(name), type_=columns[name].type) for name in fields}
+
+
+def _is_text(column: ColumnElement[Any]) -> bool:
+    return isinstance(column.type, String)
 
 
 def _ordered(key: ColumnElement[Any], descending: bool) -> ColumnElement[Any]:

@@ -161,3 +161,24 @@ def test_no_condition_counts(alice: User, path: str) -> None:
     assert (response.status_code, "etag" in response.headers) == (200, False)
     for method in ("PUT", "PATCH"):
         assert alice.request(method, path, json={}, headers={"If-Match": '"99"'}).status_code == 200
+
+
+@says("stored by its canonical name (Asia/Kolkata for Asia/Calcutta)")
+def test_time_zones_by_another_name(alice: User) -> None:
+    assert body(alice.patch("/profile", json={"time_zone": "Asia/Calcutta"}))["time_zone"] == "Asia/Kolkata"
+    assert body(alice.get("/todos", params={"due": "today"}))["items"] == []
+
+
+@pytest.mark.contract(
+    "4. Todos /api/{user_id}/todos", "a created todo that does not name its list_id or priority takes default_list_id"
+)
+@pytest.mark.contract("4. Todos /api/{user_id}/todos", "What is sent counts, null and none included")
+def test_the_defaults_of_new_todos(alice: User) -> None:
+    home = body(alice.post("/lists", json={"name": "Home"}), 201)["id"]
+    body(alice.patch("/preferences", json={"default_list_id": home, "default_priority": "low"}))
+    todo = alice.create()
+    assert (todo["list_id"], todo["priority"]) == (home, "low")
+    said = alice.create(list_id=None, priority="none")
+    assert (said["list_id"], said["priority"]) == (None, "none")
+    replaced = body(alice.put(f"/todos/{todo['id']}", json={"title": "x"}))
+    assert (replaced["list_id"], replaced["priority"]) == (None, "none")

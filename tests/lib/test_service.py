@@ -137,7 +137,7 @@ class TestRoundTrips:
     @pytest.mark.parametrize(
         ("method", "below", "word"),
         [
-            ("POST", "", "INSERT"),
+            ("POST", "", "WITH"),  # the default list, and the INSERT
             ("PUT", "/{}", "UPDATE"),
             ("PATCH", "/{}", "UPDATE"),
             ("POST", "/{}/toggle-complete", "UPDATE"),
@@ -181,7 +181,7 @@ class TestRoundTrips:
         todo, parent = await known.create(), await known.create()
         words.clear()
         await known.post(known.todos(), json={"title": "x", "parent_id": parent["id"]})
-        assert words == ["BEGIN", "SELECT", "WITH", "INSERT", "COMMIT"]
+        assert words == ["BEGIN", "SELECT", "WITH", "WITH", "COMMIT"]
         words.clear()
         await known.patch(known.todos(todo["id"]), json={"parent_id": parent["id"]})
         assert words == ["BEGIN", "SELECT", "SELECT", "WITH", "UPDATE", "COMMIT"]
@@ -198,7 +198,7 @@ class TestRoundTrips:
         words.clear()
         response = await known.post(known.todos("batch"), json={"operations": operations})
         assert response.status_code == 200
-        assert words == ["BEGIN", "SELECT", *["INSERT"] * 49, *["WITH", "INSERT"] * 49, "UPDATE", "WITH", "COMMIT"]
+        assert words == ["BEGIN", "SELECT", *["WITH"] * 49, *["WITH", "WITH"] * 49, "UPDATE", "WITH", "COMMIT"]
 
     async def test_refusals_cost_nothing(self, words: list[str], known: Client, bob: Client) -> None:
         words.clear()

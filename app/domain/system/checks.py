@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 from litestar import Litestar
+from sqlalchemy import Text, column, func, select
 
 from app.db import row_security
+from app.db.base import users_table
 from app.db.config import Database
 from app.db.migrate import differences, pending_and_read_only
 from app.db.suitability import folds_case, refuse_unsuitable
@@ -13,6 +15,9 @@ from app.lib.auth import requires_owner
 from app.lib.errors import OperatorError, Unavailable
 from app.lib.jwks import PublishedKeys
 from app.lib.routes import unowned
+from app.lib.time_zones import KNOWN
+
+_known_zones = row_security.catalog("pg_timezone_names", column("name", Text))
 
 READ_ONLY = "The database is read-only, a standby probably: let DATABASE_URL name the primary server."
 CASE = (
@@ -60,7 +65,7 @@ async def _database(database: Database, deploy: bool) -> list[Finding]:
     if await differences(database):
         message = "The models differ from the migrations: run `python manage.py makemigrations`."
         return [*found, Finding("D003", "error", message)]
-    return [*found, *await _row_security(database, deploy)]
+    return [*found, *await _row_security(database, deploy), *await _time_zones(database)]
 
 
 async def _suitability(database: Database) -> list[Finding]:
@@ -70,6 +75,29 @@ async def _suitability(database: Database) -> list[Finding]:
         except OperatorError as error:
             return [Finding("D006", "error", str(error))]
         return [] if await connection.run_sync(folds_case) else [Finding("D008", "warning", CASE)]
+
+
+async def _time_zones(database: Database) -> list[Finding]:
+    """Find the zones of profiles that PostgreSQL or Python does not know: `due` is computed in another way for them."""
+    zone = users_table().c.time_zone
+    async with database.begin(unscoped="check time zones") as connection:
+        rows = await connection.execute(select(zone, func.count()).group_by(zone))
+        users = {name: count for name, count in rows if name != "UTC"}
+        known = set(await connection.scalars(select(_known_zones.c.name))) if users else set()
+    return [
+        Finding("D009", "warning", _unknown_zone(name, count, by_python=name in KNOWN))
+        for name, count in sorted(users.items())
+        if name not in known or name not in KNOWN
+    ]
+
+
+def _unknown_zone(zone: str, count: int, *, by_python: bool) -> str:
+    if by_python:
+        consequence = "due dates are computed with Python's rules: install the full tzdata on the database's host"
+    else:
+        consequence = "their days are those of UTC, until they choose another"
+    party = "PostgreSQL" if by_python else "Python"
+    return f"The time zone {zone!r} of {count} users is not known to {party}: {consequence}."
 
 
 async def _row_security(database: Database, deploy: bool) -> list[Finding]:

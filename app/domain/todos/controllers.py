@@ -6,7 +6,7 @@ from litestar import Controller, delete, get, patch, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from app.domain.todos.schemas import TodoCreate, TodoMove, TodoQuery, TodoRead, TodoRemoval, TodoUpdate
+from app.domain.todos.schemas import TodoCreate, TodoMove, TodoQuery, TodoRead, TodoRemoval, TodoReplace, TodoUpdate
 from app.domain.todos.services import TodoService
 from app.lib.auth import requires_owner
 from app.lib.query import Page
@@ -32,7 +32,7 @@ class TodoController(Controller):
 
     @post()
     async def create_todo(self, todos: Todos, data: JSONBody[TodoCreate]) -> TodoRead:
-        """Create a todo."""
+        """Create a todo; priority and list are those of the preferences, unless said."""
         return await todos.create(data)
 
     @get("/{todo_id:uuid}")
@@ -41,7 +41,7 @@ class TodoController(Controller):
         return await todos.get(todo_id)
 
     @put("/{todo_id:uuid}")
-    async def replace_todo(self, todos: Todos, todo_id: TodoId, data: JSONBody[TodoCreate]) -> TodoRead:
+    async def replace_todo(self, todos: Todos, todo_id: TodoId, data: JSONBody[TodoReplace]) -> TodoRead:
         """Replace a todo: what is left out goes back to its default."""
         return await todos.update(todo_id, data)
 

@@ -15,12 +15,13 @@ from app.domain.todos.services import EveryTodo
 from app.lib.auth import requires_owner
 from app.lib.errors import Conflict, NotFound
 from app.lib.ordered import OrderedService
-from app.lib.ordering import behind_the_end
+from app.lib.ordering import behind
 from app.lib.query import Page
 from app.lib.scopes import scopes
 
 _list, _todos = table_of(TodoList).c, table_of(Todo)
-_written = EveryTodo.statements.written({"list_id": null(), "position": behind_the_end(_todos.c.position)})
+_end = behind(EveryTodo.order.end({"list_id": null()}), _todos.c.position)
+_written = EveryTodo.statements.written({"list_id": null(), "position": _end})
 _FREE = (
     update(_todos).where(EveryTodo.statements.mine, _todos.c.list_id == bindparam("key", type_=Uuid)).values(_written)
 )

@@ -25,13 +25,13 @@ from app.db.base import ROWS_RULE, SCHEMA, WRITTEN_AS, Owned
 from app.domain.todos.importing import misplaced
 from app.domain.todos.list_schemas import COLOR, MAX_NAME, ListCreate
 from app.domain.todos.schemas import MAX_DESCRIPTION, MAX_TAGS, MAX_TITLE, PRIORITIES, TodoCreate
-from app.lib.ordering import MAX_POSITION, position_at_end
+from app.lib.ordering import MAX_POSITION, position_of_now
 from app.lib.search import search_column, search_index
 
 
 def _position() -> Any:
-    """A new row comes last."""
-    return Field(default=None, sa_type=Text(collation="C"), sa_column_kwargs={"server_default": position_at_end()})
+    """The default is for rows that no service inserts: a service puts a new row behind the last of its list."""
+    return Field(default=None, sa_type=Text(collation="C"), sa_column_kwargs={"server_default": position_of_now()})
 
 
 def _position_length() -> CheckConstraint:
@@ -47,6 +47,7 @@ class TodoList(Owned, table=True):
         CheckConstraint(func.char_length(column("name")).between(1, MAX_NAME), name="name_length"),
         CheckConstraint(column("color").regexp_match(COLOR), name="color_form"),
         _position_length(),
+        Index(None, "user_id", "position", "id"),
         {"info": {WRITTEN_AS: ListCreate}},
     )
 

@@ -45,18 +45,25 @@ class TodoRead(Struct):
 
 
 class TodoCreate(Body):
-    """A whole todo: what is left out takes its default."""
+    """A whole todo: what is left out takes its default, which the user's preferences may name."""
 
     title: Title
     description: Description | None = None
     completed: bool = False
-    priority: Priority = "none"
+    priority: Priority | UnsetType = UNSET
     due_date: date | None = None
     due_at: Instant | None = None
     tags: Tags = []
-    list_id: UUID | None = None
+    list_id: UUID | None | UnsetType = UNSET
     parent_id: UUID | None = None
     between = (DUE_ONCE,)
+
+
+class TodoReplace(TodoCreate):
+    """A whole todo: what is left out goes back to its default, whatever the preferences say of new ones."""
+
+    priority: Priority = "none"
+    list_id: UUID | None = None
 
 
 class TodoUpdate(Body):

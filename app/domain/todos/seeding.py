@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 
 from app.db.base import table_of
 from app.domain.todos.models import Todo
-from app.domain.todos.schemas import Priority, TodoCreate
+from app.domain.todos.schemas import Priority, TodoReplace
 from app.lib.ordering import position_at
 
 _ACTS = (
@@ -46,7 +46,7 @@ _DAYS = 365
 _DIFFERENT = 2000
 
 
-class TodoFactory(MsgspecFactory[TodoCreate]):
+class TodoFactory(MsgspecFactory[TodoReplace]):
     """Todos as a client would send them."""
 
     __faker__ = Faker()
@@ -95,7 +95,7 @@ class TodoSeeder:
     columns: Sequence[str] = (
         "user_id",
         "id",
-        *TodoCreate.__struct_fields__,
+        *TodoReplace.__struct_fields__,
         "position",
         "completed_at",
         "created_at",
@@ -109,10 +109,10 @@ class TodoSeeder:
         for values in pick.choices(_different(), k=count):
             created = now - timedelta(days=_DAYS * pick.random() ** 2)
             done = created + (now - created) * pick.random() if values.completed else None
-            fields = (getattr(values, name) for name in TodoCreate.__struct_fields__)
+            fields = (getattr(values, name) for name in TodoReplace.__struct_fields__)
             yield (user_id, uuid7(), *fields, position_at(created), done, created, done or created)
 
 
 @cache
-def _different() -> list[TodoCreate]:
+def _different() -> list[TodoReplace]:
     return TodoFactory.batch(_DIFFERENT)

@@ -1,7 +1,7 @@
 """Todos of one user."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -22,22 +22,23 @@ from sqlalchemy import (
     false,
     func,
     null,
+    select,
     true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from app.db.base import OWNERS_TIME_ZONE, table_of
-from app.domain.todos.models import Todo
+from app.db.base import OWNERS_PREFERENCES, OWNERS_TIME_ZONE, table_of
+from app.domain.todos.models import Todo, TodoList
 from app.domain.todos.schemas import DUE_ONCE, MAX_DEPTH, PRIORITIES, TodoMove, TodoQuery, TodoRead
 from app.domain.todos.tree import TreeStatements
 from app.lib.body import Body
-from app.lib.errors import Conflict, FieldError, Invalid, NotFound
+from app.lib.errors import ApiError, Conflict, FieldError, Invalid, NotFound
 from app.lib.ordered import OrderedService
-from app.lib.ordering import position_at_end
 from app.lib.query import Page, PageQuery, Sort
 from app.lib.search import is_found, rank, terms_of
 from app.lib.service import UserScopedService
 from app.lib.statements import Transition, value_of
+from app.lib.time_zones import posix_rule, zone_of
 
 BEST_FIRST: Sort = (("rank", True),)
 NO_PARENT = FieldError("Expected the id of another of your todos, outside the trash", pointer="/parent_id")
@@ -59,9 +60,57 @@ _due: ColumnElement[Any] = func.coalesce(_todo.due_at, _day_begins)
 _rank: ColumnElement[Any] = case({name: rank for rank, name in enumerate(PRIORITIES)}, value=_todo.priority)
 
 
-# What is due is due on the user's own calendar; PostgreSQL knows the rules of their time zone.
-_today = cast(func.timezone(OWNERS_TIME_ZONE, func.now()), Date)
-_day: ColumnElement[Any] = func.coalesce(_todo.due_date, cast(func.timezone(OWNERS_TIME_ZONE, _todo.due_at), Date))
+# The row of the list is locked as the foreign key will do it: a list that is being deleted is not chosen.
+_preferences = OWNERS_PREFERENCES.subquery()
+_lists = table_of(TodoList)
+_default_list = (
+    select(_lists.c.id)
+    .where(_lists.c.user_id == bindparam("owner", type_=Text))
+    .where(_lists.c.id == select(_preferences.c.default_list_id).scalar_subquery())
+    .with_for_update(read=True, key_share=True)
+    .cte("default_list")
+)
+_DEFAULTS: Mapping[str, ColumnElement[Any]] = {
+    "list_id": select(_default_list.c.id).scalar_subquery(),
+    "priority": func.coalesce(select(_preferences.c.default_priority).scalar_subquery(), PRIORITIES[0]),
+}
+
+
+def _preferred(changes: Mapping[str, Any]) -> dict[str, ColumnElement[Any]]:
+    """Return what the user's preferences say of a new todo, where the client says nothing."""
+    return {name: value for name, value in _DEFAULTS.items() if name not in changes}
+
+
+class UnknownTimeZone(ApiError):
+    """PostgreSQL does not know the time zone of the profile, which Python knew when it was stored."""
+
+
+def _days(name: str) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Return today and the day that a todo is due, on the user's own calendar.
+
+    PostgreSQL has the rules of the profile's time zone, unless the filter's value is a rule to use in its place.
+    """
+    zone = func.coalesce(bindparam(value_of(name), type_=Text), OWNERS_TIME_ZONE)
+    today = cast(func.timezone(zone, func.now()), Date)
+    return today, func.coalesce(_todo.due_date, cast(func.timezone(zone, _todo.due_at), Date))
+
+
+def _overdue(name: str) -> ColumnElement[bool]:
+    today, _ = _days(name)
+    return ~_todo.completed & ((_todo.due_date < today) | (_todo.due_at < func.now()))
+
+
+def _today(name: str) -> ColumnElement[bool]:
+    today, day = _days(name)
+    return day == today
+
+
+def _upcoming(name: str) -> ColumnElement[bool]:
+    today, day = _days(name)
+    return day > today
+
+
+_ZONE = select(OWNERS_TIME_ZONE.label("time_zone"))
 
 
 class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
@@ -73,11 +122,13 @@ class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
     within: ClassVar = ("list_id",)
     taken_over: ClassVar = ("parent_id",)
     tree: ClassVar[TreeStatements]
+    zone_rule: str | None = None  # in place of the profile's time zone
     violations: ClassVar = {
         "ck_todos_due_once": DUE_ONCE.error,
         "fk_todos_list_id": FieldError("Expected the id of one of your lists", pointer="/list_id"),
         "fk_todos_parent_id": NO_PARENT,
     }
+    read_violations: ClassVar = {"22023": UnknownTimeZone()}
     filters: ClassVar = {
         "completed": _todo.completed == bindparam(value_of("completed")),
         "priority": _todo.priority == any_(_texts("priority")),
@@ -87,9 +138,9 @@ class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
         "parent_id": _todo.parent_id == bindparam(value_of("parent_id"), type_=Uuid),
         "parent_id=none": _todo.parent_id.is_(None),
         "q": is_found(table_of(Todo)),
-        "due=overdue": ~_todo.completed & ((_todo.due_date < _today) | (_todo.due_at < func.now())),
-        "due=today": _day == _today,
-        "due=upcoming": _day > _today,
+        "due=overdue": _overdue("due=overdue"),
+        "due=today": _today("due=today"),
+        "due=upcoming": _upcoming("due=upcoming"),
         "due=none": _todo.due_date.is_(None) & _todo.due_at.is_(None),
         "due_before": _due < _instant("due_before"),
         "due_after": _due > _instant("due_after"),
@@ -126,14 +177,12 @@ class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
 
     @classmethod
     def derive(cls, changes: Mapping[str, ColumnElement[Any]], table: Table | None) -> dict[str, ColumnElement[Any]]:
-        """`completed_at` follows `completed`, and keeps its first moment; into another list it goes at its end."""
-        derived: dict[str, ColumnElement[Any]] = {}
+        """`completed_at` follows `completed`, and keeps its first moment."""
+        chosen = _preferred(changes) if table is None else {}
+        derived = chosen | super().derive({**changes, **chosen}, table)
         if "completed" in changes:
             since = func.now() if table is None else func.coalesce(table.c.completed_at, func.now())
             derived["completed_at"] = case((changes["completed"], since), else_=null())
-        if table is not None and "list_id" in changes and "position" not in changes:
-            stays = table.c.list_id.is_not_distinct_from(changes["list_id"])
-            derived["position"] = case((stays, table.c.position), else_=position_at_end())
         return derived
 
     def given(self, query: PageQuery) -> dict[str, Any]:
@@ -144,7 +193,7 @@ class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
             if name in given and given[name] is None:
                 given[f"{name}=none"] = given.pop(name)
         if "due" in given:
-            given[f"due={given.pop('due')}"] = None
+            given[f"due={given.pop('due')}"] = self.zone_rule
         if "q" in given:
             given["q"] = terms_of(given["q"])
         return given
@@ -159,7 +208,19 @@ class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
     async def list_todos(self, query: TodoQuery) -> Page[ReadT]:
         """Give a page of todos, or of those in the trash."""
         service: Any = self.sibling(Trash) if query.deleted else self
-        return await service.list_page(query)  # type: ignore[no-any-return]
+        try:
+            return await service.list_page(query)  # type: ignore[no-any-return]
+        except UnknownTimeZone:
+            service.zone_rule = posix_rule(await self._zone_name())
+            return await service.list_page(query)  # type: ignore[no-any-return]
+
+    async def time_zone(self) -> tzinfo:
+        """Return the time zone of the profile."""
+        return zone_of(await self._zone_name())
+
+    async def _zone_name(self) -> str:
+        rows = await self._read(_ZONE)
+        return rows[0][0] or "UTC"  # the user may be gone by now
 
     async def create(self, data: Body) -> ReadT:  # type: ignore[override]
         """Insert a todo. Raises `Invalid` for a parent that cannot have it."""

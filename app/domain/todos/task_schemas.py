@@ -1,40 +1,72 @@
 """Todos on the wire, in the `tasks` dialect: one due date, and unknown fields of a body are passed over."""
 
+import re
 from contextlib import suppress
-from datetime import date, datetime
+from datetime import date, datetime, tzinfo
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from app.domain.todos.schemas import Priority, Title, TodoCreate, TodoUpdate
+from app.domain.todos.schemas import MAX_DESCRIPTION, Tags, Title, TodoCreate, TodoUpdate
 from app.lib.body import Body, Broken, Instant, finite, in_utc
 from app.lib.errors import FieldError, Invalid
 from app.lib.http import Versioned
+from app.lib.openapi.schema import Shape
 from app.lib.query import DAY_OR_INSTANT, Limit, Offset, Query, Sort
 
 MAX_TASK_DESCRIPTION = 1000
+DEFAULT_PRIORITY: Literal["medium"] = "medium"  # as which the dialect shows a todo's `none`
+_STORED = {"urgent": "high"}
+_WITHOUT_OFFSET = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6}\d*)?)?", re.ASCII)
 DEFAULT_DIRECTIONS = {"created": "desc", "title": "asc", "due_date": "asc", "updated": "desc", "priority": "desc"}
 
 
 def day_or_instant(text: str) -> date:
-    """Read a day, or a timestamp with an offset: the `datetime` of an instant is a `date`, too."""
+    """Read a day, or a timestamp: a `datetime`, which is a `date`, too; a naive one where there is no offset."""
     with suppress(msgspec.ValidationError):
         return msgspec.convert(text, date)
     with suppress(msgspec.ValidationError):
         return finite(in_utc(msgspec.convert(text, Instant)))
-    raise Broken("Expected a date, or an RFC 3339 timestamp with an offset")
+    if _WITHOUT_OFFSET.fullmatch(text):
+        with suppress(ValueError):
+            return datetime.fromisoformat(text)
+    raise Broken("Expected a date, or a timestamp as in RFC 3339, whose offset may be left out")
 
 
 def due(text: str) -> str:
-    """Refuse what is neither a day nor an instant."""
-    day_or_instant(text)
+    """Refuse what is neither empty, nor a day, nor a timestamp."""
+    if text:
+        day_or_instant(text)
     return text
 
 
-Due = Annotated[str, due, DAY_OR_INSTANT]
+_SENT_DUE = Shape(
+    anyOf=[
+        {"type": "string", "format": "date"},
+        {"type": "string", "format": "date-time"},
+        {"type": "string", "const": ""},
+    ],
+    description="A day, or an instant: without an offset, of the profile's time zone; an empty string is null",
+)
+Due = Annotated[str, due, _SENT_DUE]
+TaskPriority = Literal["low", "medium", "high"]
+SentPriority = Annotated[
+    Literal["low", "medium", "high", "urgent", "none"],
+    Meta(description="`urgent` is taken as `high`; `none` is shown as `medium`"),
+]
 TaskDescription = Annotated[str, Meta(max_length=MAX_TASK_DESCRIPTION)]
+StoredDescription = Annotated[
+    str,
+    Meta(
+        max_length=MAX_DESCRIPTION,
+        description=f"At most {MAX_TASK_DESCRIPTION:,} characters, or the one that is stored, which may be longer",
+    ),
+]
+TOO_LONG = FieldError(
+    f"Expected at most {MAX_TASK_DESCRIPTION:,} characters, unless it is the stored one", pointer="/description"
+)
 SortKey = Literal[
     "created",
     "created:asc",
@@ -62,8 +94,9 @@ class TaskRead(Versioned, Struct, dict=True):
     title: str
     description: str | None
     completed: bool
-    priority: Priority
+    priority: TaskPriority
     due_date: Annotated[date, DAY_OR_INSTANT] | None
+    tags: list[str]
     created_at: datetime
     updated_at: datetime
 
@@ -71,14 +104,35 @@ class TaskRead(Versioned, Struct, dict=True):
 class TaskBody(Body, forbid_unknown_fields=False):
     """Base of tasks that clients send: such clients send back what they got, `id` and `user_id` included."""
 
-    def todo_fields(self) -> dict[str, Any]:
-        """Give what was sent as fields of a todo: a due date sets one of the two there, and clears the other."""
+    @property
+    def needs_time_zone(self) -> bool:
+        """Whether its due date is an instant without an offset."""
+        text = self.sent().get("due_date")
+        when = day_or_instant(text) if text else None
+        return isinstance(when, datetime) and when.tzinfo is None
+
+    def todo_fields(self, zone: tzinfo) -> dict[str, Any]:
+        """Return what was sent as fields of a todo: a due date sets one of the two there, and clears the other."""
         fields = self.sent()
         if "due_date" in fields:
-            when = None if fields["due_date"] is None else day_or_instant(fields["due_date"])
-            is_instant = isinstance(when, datetime)
-            fields |= {"due_date": None if is_instant else when, "due_at": when if is_instant else None}
+            fields |= _due_fields(fields["due_date"], zone)
+        if "priority" in fields:
+            fields["priority"] = _STORED.get(fields["priority"], fields["priority"])
+        if fields.get("tags", ()) is None:
+            fields["tags"] = []
         return fields
+
+
+def _due_fields(text: str | None, zone: tzinfo) -> dict[str, Any]:
+    when = day_or_instant(text) if text else None
+    if not isinstance(when, datetime):
+        return {"due_date": when, "due_at": None}
+    if when.tzinfo is None:
+        try:
+            when = finite(in_utc(when.replace(tzinfo=zone)))
+        except Broken as broken:
+            raise Invalid([FieldError(str(broken), pointer="/due_date")]) from None
+    return {"due_date": None, "due_at": when}
 
 
 class TaskCreate(TaskBody):
@@ -87,26 +141,33 @@ class TaskCreate(TaskBody):
     title: Title
     description: TaskDescription | None = None
     completed: bool = False
-    priority: Priority = "none"
+    priority: SentPriority | UnsetType = UNSET
     due_date: Due | None = None
+    tags: Tags | None = None
 
-    def as_todo(self) -> TodoCreate:
-        """Say the same as a todo."""
-        return TodoCreate(**self.todo_fields())
+    def as_todo(self, zone: tzinfo) -> TodoCreate:
+        """Return the same as a todo."""
+        return TodoCreate(**self.todo_fields(zone))
 
 
 class TaskUpdate(TaskBody):
     """What is left out stays, `null` clears."""
 
     title: Title | UnsetType = UNSET
-    description: TaskDescription | None | UnsetType = UNSET
+    description: StoredDescription | None | UnsetType = UNSET
     completed: bool | UnsetType = UNSET
-    priority: Priority | UnsetType = UNSET
+    priority: SentPriority | UnsetType = UNSET
     due_date: Due | None | UnsetType = UNSET
+    tags: Tags | None | UnsetType = UNSET
 
-    def as_todo(self) -> TodoUpdate:
-        """Say the same as a change of a todo."""
-        return TodoUpdate(**self.todo_fields())
+    @property
+    def has_long_description(self) -> bool:
+        """Whether its description is longer than a new one may be."""
+        return isinstance(self.description, str) and len(self.description) > MAX_TASK_DESCRIPTION
+
+    def as_todo(self, zone: tzinfo) -> TodoUpdate:
+        """Return the same as a change of a todo."""
+        return TodoUpdate(**self.todo_fields(zone))
 
 
 class TaskCompletion(Struct, frozen=True):
@@ -124,7 +185,7 @@ class TaskQuery(Query):
 
     status: Literal["all", "pending", "completed"] = "all"
     completed: bool | UnsetType = UNSET
-    priority: Annotated[list[Priority], Meta(max_length=4)] | UnsetType = UNSET
+    priority: Annotated[list[TaskPriority], Meta(max_length=3)] | UnsetType = UNSET
     search: str | UnsetType = UNSET
     sort: SortKey = "created"
     order: Literal["asc", "desc"] | UnsetType = UNSET

@@ -1,7 +1,9 @@
 """`/api/{user_id}/tasks`: the todos in the dialect that many existing Better Auth frontends speak."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, tzinfo
 from typing import Any, ClassVar
+from unicodedata import normalize
 from uuid import UUID
 
 from litestar import Controller, Response, delete, get, patch, post, put
@@ -9,21 +11,37 @@ from litestar.datastructures import ResponseHeader
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import UNSET
-from sqlalchemy import Text, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, Table, Text, any_, bindparam, case, func, or_, select
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.db.base import SCHEMA, table_of
 from app.domain.todos.models import Todo
+from app.domain.todos.schemas import PRIORITIES
 from app.domain.todos.services import TodoService
-from app.domain.todos.task_schemas import TaskCompletion, TaskCreate, TaskQuery, TaskRead, TaskUpdate
+from app.domain.todos.task_schemas import (
+    DEFAULT_PRIORITY,
+    TOO_LONG,
+    TaskBody,
+    TaskCompletion,
+    TaskCreate,
+    TaskQuery,
+    TaskRead,
+    TaskUpdate,
+)
 from app.lib.auth import requires_owner
+from app.lib.errors import Invalid
 from app.lib.http import ApiResponse
 from app.lib.scopes import scopes
 from app.lib.search import fold
-from app.lib.statements import value_of
+from app.lib.statements import in_order, value_of
+from app.lib.stream import JsonArray
+from app.lib.whole_list import WholeList, whole_list
 
 _todo = table_of(Todo).c
 _sorts = TodoService.sorts
+_priority: ColumnElement[str] = case((_todo.priority == "none", DEFAULT_PRIORITY), else_=_todo.priority)
 _searched = select(fold(bindparam(value_of("search"), type_=Text), SCHEMA)).scalar_subquery()
+_PRIORITY = TaskRead.__struct_fields__.index("priority")
 
 
 class TaskService(TodoService[TaskRead]):
@@ -33,6 +51,7 @@ class TaskService(TodoService[TaskRead]):
     beside = ("due_at", "version")
     filters: ClassVar = {
         **TodoService.filters,
+        "priority": _priority == any_(bindparam(value_of("priority"), type_=ARRAY(Text))),
         "status": _todo.completed == bindparam(value_of("status")),
         # No LIKE: nothing in the text is a wildcard.
         "search": or_(*(func.strpos(fold(text, SCHEMA), _searched) > 0 for text in (_todo.title, _todo.description))),
@@ -42,7 +61,7 @@ class TaskService(TodoService[TaskRead]):
         "title": _sorts["title"],
         "due_date": _sorts["due_at"],
         "updated": _sorts["updated_at"],
-        "priority": _sorts["priority"],
+        "priority": in_order(_priority, PRIORITIES),
     }
     default_sort = "created:desc"
 
@@ -51,19 +70,52 @@ class TaskService(TodoService[TaskRead]):
         *shown, due_at, version = row
         task = TaskRead(*shown)
         task.due_date = task.due_date or due_at
+        if row[_PRIORITY] == "none":
+            task.priority = DEFAULT_PRIORITY
         task.version = version
         return task
 
-    async def list_tasks(self, query: TaskQuery) -> tuple[list[TaskRead], int]:
-        """Give the tasks, all of them unless limited, and the number of all that match."""
-        limit = None if query.limit is UNSET else query.limit
-        return await self.list_from(query.filters(), query.ordering(), query.offset, limit)
+    @classmethod
+    def derive(cls, changes: Mapping[str, ColumnElement[Any]], table: Table | None) -> dict[str, ColumnElement[Any]]:
+        """Keep a priority of `none` that is sent back as it is shown."""
+        derived = super().derive(changes, table)
+        if table is not None and "priority" in changes:
+            is_shown = (table.c.priority == "none") & (changes["priority"] == DEFAULT_PRIORITY)
+            derived["priority"] = case((is_shown, table.c.priority), else_=changes["priority"])
+        return derived
+
+    async def create_task(self, data: TaskCreate) -> TaskRead:
+        """Create a task."""
+        return await self.create(data.as_todo(await self._zone(data)))
+
+    async def update_task(self, todo_id: UUID, data: TaskUpdate) -> TaskRead:
+        """Set what was sent. Raises `NotFound`, `PreconditionFailed`, `Invalid` for a new long description."""
+        if data.has_long_description:
+            stored = await self.get(todo_id)
+            if not _is_same(stored.description, data.description):
+                raise Invalid([TOO_LONG])
+            data.description = UNSET
+        return await self.update(todo_id, data.as_todo(await self._zone(data)))
+
+    async def _zone(self, data: TaskBody) -> tzinfo:
+        return await self.time_zone() if data.needs_time_zone else UTC
+
+    async def list_tasks(self, query: TaskQuery) -> WholeList[TaskRead]:
+        """Return the tasks, all of them unless limited, and the number of all that match."""
+        if query.limit is UNSET:
+            return await whole_list(self, query.filters(), query.ordering(), query.offset)
+        return WholeList(*await self.list_from(query.filters(), query.ordering(), query.offset, query.limit), None)
 
     async def set_completed(self, todo_id: UUID, data: TaskCompletion) -> TaskRead:
         """Complete or reopen, safe to repeat; toggle when nothing is said."""
         if data.completed is UNSET:
             return await self.toggle_complete(todo_id)
         return await (self.complete(todo_id) if data.completed else self.reopen(todo_id))
+
+
+def _is_same(*texts: Any) -> bool:
+    """Compare as people see it: a client, or this server, may have normalised what was stored before."""
+    return len({normalize("NFC", text or "") for text in texts}) == 1
 
 
 Tasks = NamedDependency[TaskService]
@@ -88,13 +140,14 @@ class TaskController(Controller):
         Sorted without a direction, the newest, the last updated and the highest priority come first, titles go from A
         to Z, and due dates from the soonest on.
         """
-        found, total = await tasks.list_tasks(criteria)
-        return ApiResponse(found, headers={"X-Total-Count": str(total)})
+        found = await tasks.list_tasks(criteria)
+        headers = {"X-Total-Count": str(found.total)}
+        return ApiResponse(found.first, headers=headers) if found.further is None else JsonArray(found.further, headers)
 
     @post()
     async def create_task(self, tasks: Tasks, data: JSONBody[TaskCreate]) -> TaskRead:
         """Create a task."""
-        return await tasks.create(data.as_todo())
+        return await tasks.create_task(data)
 
     @get("/{todo_id:uuid}")
     async def get_task(self, tasks: Tasks, todo_id: TaskId) -> TaskRead:
@@ -104,12 +157,12 @@ class TaskController(Controller):
     @put("/{todo_id:uuid}")
     async def replace_task(self, tasks: Tasks, todo_id: TaskId, data: JSONBody[TaskUpdate]) -> TaskRead:
         """Change what is sent: unlike a todo's, this PUT takes a partial body, too."""
-        return await tasks.update(todo_id, data.as_todo())
+        return await tasks.update_task(todo_id, data)
 
     @patch("/{todo_id:uuid}")
     async def update_task(self, tasks: Tasks, todo_id: TaskId, data: JSONBody[TaskUpdate]) -> TaskRead:
         """Change what is sent."""
-        return await tasks.update(todo_id, data.as_todo())
+        return await tasks.update_task(todo_id, data)
 
     @delete("/{todo_id:uuid}")
     async def delete_task(self, tasks: Tasks, todo_id: TaskId) -> None:

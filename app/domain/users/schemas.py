@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
-from zoneinfo import available_timezones
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from app.lib import time_zones
 from app.lib.auth import usable_text
 from app.lib.body import Body, Broken, Trimmed
 from app.lib.language import language_tag
@@ -21,15 +21,12 @@ PRIORITIES = ("none", "low", "medium", "high")
 UNKNOWN_TIME_ZONE = "Expected the name of a time zone (IANA), as `Europe/Berlin`"
 NOTIFICATIONS = "notify_"  # begins the columns that an object holds on the wire
 
-# What the host calls its own zone is none of IANA's.
-_TIME_ZONES = frozenset(available_timezones()) - {"localtime"}
-
 
 def known_time_zone(name: str) -> str:
-    """Take a zone by its name in IANA's database. Raises `Broken`."""
-    if name not in _TIME_ZONES:
+    """Return the canonical name of a zone of IANA's database. Raises `Broken`."""
+    if name not in time_zones.KNOWN:
         raise Broken(UNKNOWN_TIME_ZONE)
-    return name
+    return time_zones.canonical(name)
 
 
 Name = Annotated[str, Trimmed(1, MAX_NAME)]

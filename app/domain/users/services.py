@@ -1,17 +1,17 @@
 """The users themselves: let in when their tokens hold, and what is each one's own."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, ClassVar
 
-from sqlalchemy import ColumnElement, Text, bindparam, case, delete, func, select
+from sqlalchemy import Text, bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
 from app.db.archive import export_lines
 from app.domain.users.models import Preferences, User
-from app.domain.users.schemas import NOTIFICATIONS, UNKNOWN_TIME_ZONE, Notifications, PreferencesRead, ProfileRead
+from app.domain.users.schemas import NOTIFICATIONS, Notifications, PreferencesRead, ProfileRead
 from app.lib.auth import Identity
 from app.lib.errors import Deactivated, FieldError, Unavailable
 from app.lib.own_row import OwnRowService
@@ -82,14 +82,6 @@ class AccountService(OwnRowService[ProfileRead]):
     read = ProfileRead
     owner = "id"
     made_on_write = False
-    violations: ClassVar = {"22023": FieldError(UNKNOWN_TIME_ZONE, pointer="/time_zone")}
-
-    @classmethod
-    def derive(cls, changes: Mapping[str, ColumnElement[Any]]) -> Mapping[str, ColumnElement[Any]]:
-        """PostgreSQL, which will compute with the time zone, must know it too: it raises SQLSTATE 22023 if not."""
-        if (zone := changes.get("time_zone")) is None:
-            return changes
-        return {**changes, "time_zone": case((func.timezone(zone, func.now()).is_not(None), zone))}
 
     def export(self) -> AsyncGenerator[bytes]:
         """Give everything of the user, as JSON Lines."""

@@ -4,7 +4,18 @@ from typing import Any
 
 from tests.support import Client
 
-SHOWN = ("id", "user_id", "title", "description", "completed", "priority", "due_date", "created_at", "updated_at")
+SHOWN = (
+    "id",
+    "user_id",
+    "title",
+    "description",
+    "completed",
+    "priority",
+    "due_date",
+    "tags",
+    "created_at",
+    "updated_at",
+)
 
 
 def tasks(client: Client, *parts: object) -> str:
@@ -13,4 +24,8 @@ def tasks(client: Client, *parts: object) -> str:
 
 def as_task(todo: dict[str, Any]) -> dict[str, Any]:
     """Say of a todo what the dialect says of it."""
-    return {name: todo[name] for name in SHOWN} | {"due_date": todo["due_date"] or todo["due_at"]}
+    priority = "medium" if todo["priority"] == "none" else todo["priority"]
+    return {name: todo[name] for name in SHOWN} | {
+        "due_date": todo["due_date"] or todo["due_at"],
+        "priority": priority,
+    }

@@ -7,7 +7,7 @@ import msgspec
 from litestar import Litestar
 
 from app.db.bulk import copy_rows
-from app.domain.todos.schemas import TodoCreate
+from app.domain.todos.schemas import TodoReplace
 from app.domain.todos.seeding import TodoFactory, TodoSeeder
 from app.lib.decoding import decode
 from tests.factories import insert_todos, new_user_id, todo_row, todo_rows
@@ -24,7 +24,7 @@ def seeded(user_id: str, count: int = COUNT) -> list[dict[str, Any]]:
 class TestTodoFactory:
     def test_makes_what_a_client_could_send(self) -> None:
         for todo in TodoFactory.batch(COUNT):
-            assert decode(msgspec.json.encode(todo), TodoCreate) == todo
+            assert decode(msgspec.json.encode(todo), TodoReplace) == todo
 
     def test_makes_different_ones(self) -> None:
         todos = TodoFactory.batch(COUNT)

@@ -106,7 +106,7 @@ class TestFilters:
             ({"status": "pending", "completed": "true"}, []),
             ({"priority": "low"}, ["open"]),
             ({"priority": ["low", "high"]}, ["done", "open"]),
-            ({"priority": "none"}, []),
+            ({"priority": "medium"}, []),
             ({"priority": "high", "status": "completed", "search": "DON"}, ["done"]),
         ],
     )

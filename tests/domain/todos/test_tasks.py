@@ -17,14 +17,22 @@ from tests.factories import insert_todos, todo_row, todo_rows
 from tests.lib.raw import ask, bearer
 from tests.support import Client, assert_problem, mistakes, running
 
-KNOWN = ("title", "description", "completed", "priority", "due_date")
+KNOWN = ("title", "description", "completed", "priority", "due_date", "tags")
 
 GOOD = [case for case in VALID if case[0] in KNOWN and not (case[0] == "description" and len(case[1] or "") > 1000)]
+GOOD = [case for case in GOOD if case[1] != "none"]
+GOOD += [("priority", "none", "medium"), ("priority", "urgent", "high"), ("due_date", "", None), ("tags", None, [])]
 GOOD += [("due_date", sent, kept) for name, sent, kept in VALID if name == "due_at"]
 GOOD += [("description", "x" * 1000, "x" * 1000), ("completed", True, True), ("completed", False, False)]
-BAD = [case for case in INVALID if case[0] in KNOWN and case[1] != "2026-03-01T12:00:00Z"]
+TAKEN = ("2026-03-01T12:00:00Z", "2026-03-01T12:00:00", "urgent")  # here, and not by a todo
+LENIENT = [("due_date", ""), ("tags", None)]
+BAD = [case for case in INVALID if case[0] in KNOWN and case[1] not in TAKEN and case[:2] not in LENIENT]
 BAD += [("description", "x" * 1001, "/description")]
-BAD += [("due_date", value, "/due_date") for name, value, _ in INVALID if name == "due_at" and value != "2026-03-01"]
+BAD += [
+    ("due_date", value, "/due_date")
+    for name, value, _ in INVALID
+    if name == "due_at" and value not in ("", "2026-03-01", *TAKEN)
+]
 
 
 async def send_raw(client: Client, method: str, path: str, body: Any) -> httpx.Response:
@@ -116,7 +124,15 @@ class TestCreateTask:
 
     async def test_passes_over_what_it_does_not_know(self, alice: Client, bob: Client) -> None:
         sent = as_task(await bob.create(title="sent back"))
-        unknown = {"Title": 1, "": None, "tags": "x", "due_at": "x", "completed_at": 1, "version": 7, "a\x00": "\ud800"}
+        unknown = {
+            "Title": 1,
+            "": None,
+            "list_id": "x",
+            "due_at": "x",
+            "completed_at": 1,
+            "version": 7,
+            "a\x00": "\ud800",
+        }
         todo = await todo_of(alice, await send_raw(alice, "POST", tasks(alice), sent | unknown | {"deep": [[{}]] * 9}))
         assert (todo["user_id"], todo["version"], todo["tags"]) == (alice.user_id, 1, [])
         assert (todo["title"], todo["due_at"], todo["completed_at"]) == ("sent back", None, None)
@@ -124,7 +140,7 @@ class TestCreateTask:
         assert todo["created_at"] > sent["created_at"]
 
     async def test_four_mistakes_have_four_pointers(self, alice: Client) -> None:
-        body = {"title": "", "priority": "urgent", "due_date": "tomorrow", "description": 1, "id": 1, "nope": {}}
+        body = {"title": "", "priority": "highest", "due_date": "tomorrow", "description": 1, "id": 1, "nope": {}}
         response = await alice.post(tasks(alice), json=body)
         assert mistakes(response).keys() == {"/title", "/priority", "/due_date", "/description"}
         assert response.json()["detail"] == "The request is invalid"

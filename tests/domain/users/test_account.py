@@ -20,6 +20,7 @@ from app.lib.session import Session
 from app.main import create_app
 from tests.factories import insert_todos, new_user_id, todo_row, users
 from tests.live import until
+from tests.readers import Reader
 from tests.support import Client, assert_problem, mistakes, running, token_for
 
 lists = table_of(TodoList)
@@ -106,46 +107,6 @@ class TestExport:
         assert [line["type"] for line in lines_of(await alice.get(alice.path("export")))] == ["profile"]
 
 
-class Reader:
-    """A client of the export that takes its answer piece by piece, or not at all."""
-
-    def __init__(self, client: Client) -> None:
-        self.taken: list[dict[str, Any]] = []
-        self.gone, self.more = asyncio.Event(), asyncio.Semaphore(0)
-        headers = {"host": "testserver"} | dict(client.headers)
-        self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
-        self._path = client.path("export")
-        self._asked = False
-
-    async def ask(self, app: Litestar) -> None:
-        scope = {
-            "type": "http",
-            "http_version": "1.1",
-            "method": "GET",
-            "path": self._path,
-            "raw_path": self._path.encode(),
-            "root_path": "",
-            "query_string": b"",
-            "headers": self._headers,
-            "scheme": "http",
-            "client": ("127.0.0.1", 1),
-            "server": ("testserver", 80),
-            "state": {},
-        }
-        await app(scope, self._receive, self._send)
-
-    async def _receive(self) -> dict[str, Any]:
-        if self._asked:
-            await self.gone.wait()
-            return {"type": "http.disconnect"}
-        self._asked = True
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def _send(self, message: dict[str, Any]) -> None:
-        self.taken.append(message)
-        await self.more.acquire()
-
-
 @pytest.fixture
 async def many(alice: Client, app: Litestar, monkeypatch: pytest.MonkeyPatch) -> Client:
     """Give a client whose export takes a hundred reads."""
@@ -160,7 +121,7 @@ def checked_out(app: Litestar) -> int:
 
 class TestStream:
     async def test_waits_for_a_slow_client_without_a_connection(self, app: Litestar, many: Client) -> None:
-        reader = Reader(many)
+        reader = Reader(many, "export")
         export = asyncio.create_task(reader.ask(app))
         for taken in range(1, 10):
             while len(reader.taken) < taken:  # noqa: ASYNC110 - the test's own client tells no event
@@ -173,7 +134,7 @@ class TestStream:
         await export
 
     async def test_ends_when_the_client_leaves(self, app: Litestar, many: Client) -> None:
-        reader = Reader(many)
+        reader = Reader(many, "export")
         export = asyncio.create_task(reader.ask(app))
         for _ in range(10):
             reader.more.release()
@@ -189,7 +150,7 @@ class TestStream:
         self, app: Litestar, many: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(stream, "MAX_STALL_SECONDS", 0.01)
-        reader = Reader(many)
+        reader = Reader(many, "export")
         reader.more.release()
         with pytest.raises(Exception, match="response started"):
             await reader.ask(app)
@@ -199,7 +160,7 @@ class TestStream:
         self, app: Litestar, many: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.fail_after(5, monkeypatch)
-        reader = Reader(many)
+        reader = Reader(many, "export")
         for _ in range(1000):
             reader.more.release()
         with pytest.raises(Exception, match="response started"):

@@ -3,17 +3,19 @@
 import asyncio
 import secrets
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from litestar import Litestar
-from sqlalchemy import delete, text
+from sqlalchemy import delete
 
-from app.domain.users import schemas
+from app.lib import time_zones
+from app.lib.time_zones import KNOWN, canonical
 from tests.factories import users
 from tests.support import Client, assert_problem, mistakes, token_for
 
@@ -175,22 +177,33 @@ class TestWrite:
 
 
 class TestTimeZones:
-    async def test_every_one_that_is_taken_serves_postgresql_too(self, app: Litestar, alice: Client) -> None:
-        known = {
-            row[0]
-            for row in await app.state.database.session(unscoped="tests").read(
-                text("SELECT name FROM pg_timezone_names"), {}
-            )
-        }
-        for name in [*sorted(available_timezones() - known)[:5], "Europe/Berlin", "Asia/Kathmandu"]:
-            response = await alice.patch(alice.path("profile"), json={"time_zone": name})
-            assert response.status_code == (200 if name in known else 422)
-
-    async def test_one_that_postgresql_does_not_know_is_refused(
-        self, alice: Client, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(schemas, "_TIME_ZONES", frozenset({"Mars/Olympus_Mons"}))
+    @pytest.mark.parametrize(
+        ("sent", "stored"),
+        [
+            ("Asia/Calcutta", "Asia/Kolkata"),
+            ("US/Eastern", "America/New_York"),
+            ("Europe/Kiev", "Europe/Kyiv"),
+            ("GB", "Europe/London"),
+            ("Europe/Oslo", "Europe/Oslo"),  # a link, and what IANA calls the zone of a country
+            ("UTC", "UTC"),
+            ("America/Argentina/Buenos_Aires", "America/Argentina/Buenos_Aires"),
+        ],
+    )
+    async def test_the_canonical_name_is_stored(self, alice: Client, sent: str, stored: str) -> None:
         for method in ("PUT", "PATCH"):
-            response = await alice.request(method, alice.path("profile"), json={"time_zone": "Mars/Olympus_Mons"})
-            assert mistakes(response) == {"/time_zone": schemas.UNKNOWN_TIME_ZONE}
-        assert (await alice.get(alice.path("profile"))).json()["time_zone"] == "UTC"
+            response = await alice.request(method, alice.path("profile"), json={"time_zone": sent})
+            assert response.json()["time_zone"] == stored
+        assert (await alice.get(alice.path("profile"))).json()["time_zone"] == stored
+
+    def test_a_canonical_name_has_the_same_clock_and_is_canonical(self) -> None:
+        summer, winter = datetime(2027, 7, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+        for name in KNOWN:
+            target = canonical(name)
+            assert canonical(target) == target
+            for moment in (summer, winter):
+                assert moment.astimezone(ZoneInfo(name)).utcoffset() == moment.astimezone(ZoneInfo(target)).utcoffset()
+
+    async def test_one_that_only_python_knows_is_taken(self, alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(time_zones, "KNOWN", frozenset({"Mars/Olympus_Mons"}))
+        response = await alice.patch(alice.path("profile"), json={"time_zone": "Mars/Olympus_Mons"})
+        assert response.json()["time_zone"] == "Mars/Olympus_Mons"

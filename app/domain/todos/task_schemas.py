@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from app.domain.todos.schemas import Priority, Title, TodoCreate, TodoUpdate
-from app.lib.body import Body, Broken, Instant, finite, in_utc
+from app.lib.body import Body, Broken, Instant, LongText, finite, in_utc
 from app.lib.errors import FieldError, Invalid
 from app.lib.http import Versioned
 from app.lib.query import DAY_OR_INSTANT, Limit, Offset, Query, Sort
@@ -34,7 +34,7 @@ def due(text: str) -> str:
 
 
 Due = Annotated[str, due, DAY_OR_INSTANT]
-TaskDescription = Annotated[str, Meta(max_length=MAX_TASK_DESCRIPTION)]
+TaskDescription = Annotated[str, LongText(MAX_TASK_DESCRIPTION)]
 SortKey = Literal[
     "created",
     "created:asc",

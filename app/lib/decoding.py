@@ -2,26 +2,24 @@
 
 import json
 import math
-import re
 from collections.abc import Iterable
 from functools import cache
 from itertools import chain, islice
-from typing import Any, Never
+from typing import Annotated, Any, Never
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from app.lib.errors import BadRequest, FieldError, Invalid
-from app.lib.mistakes import RepeatedNames, mistakes_in
+from app.lib.mistakes import RepeatedNames, has_objects, max_length, mistakes_in
 
 MAX_DEPTH = 32  # of arrays and objects in each other; what types allow is far from it
 MAX_NODES = 5000  # values in arrays and objects; a batch of 100 whole todos has 3,400
 MAX_ERRORS = 100  # named in one answer
-MAX_DIGITS = 4000  # Python reads 4300
+EXACT_DIGITS, MAX_DIGITS = 40, 400  # reading an integer is quadratic; no double has more digits
 MAX_EXACT = 2**53
 
 _OPENINGS = (b",", b"[", b"{")  # each begins a value
-_TEXT = re.compile(rb'"(?:[^"\\]++|(?:\\.)++)*+(?:"|\Z)', re.DOTALL)
 
 
 class TooDeep(BadRequest):
@@ -41,7 +39,9 @@ def decode[T: Struct](body: bytes, kind: type[T]) -> T:
 
     Raises `BadRequest` where it is not JSON, `Invalid` with the mistakes where it is not a `kind`.
     """
-    _refuse_crowd(body)
+    if len(body) > MAX_NODES:
+        _refuse_crowd(body)
+        _refuse_long_arrays(body, kind)
     if not kind.__struct_config__.forbid_unknown_fields:  # msgspec skips what is unknown, valid JSON or not
         return _explain(body, kind)
     try:
@@ -58,10 +58,37 @@ def _decoder(kind: type[Struct]) -> msgspec.json.Decoder[Any]:
 
 def _refuse_crowd(body: bytes) -> None:
     """Raise `TooManyValues` before anything is made of them; what is in texts does not count."""
-    if len(body) > MAX_NODES and _openings(body) > MAX_NODES:
-        outside = _TEXT.split(body, 2 * MAX_NODES)
-        if len(outside) > 2 * MAX_NODES or _openings(b"".join(outside)) > MAX_NODES:
+    if _openings(body) > MAX_NODES:
+        plain = body.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in body else body
+        parts = plain.split(b'"', 4 * MAX_NODES)  # each other one is in a text
+        if len(parts) > 4 * MAX_NODES or _openings(b"".join(parts[::2])) > MAX_NODES:
             raise TooManyValues
+
+
+def _refuse_long_arrays(body: bytes, kind: type[Struct]) -> None:
+    """Raise `Invalid` for too many objects before they are made: msgspec makes them all, then counts."""
+    if (outline := _outline(kind)) is None:
+        return
+    try:
+        outline.decode(body)
+    except msgspec.ValidationError as error:
+        detail, _, path = str(error).partition(" - at `$.")
+        if "length" in detail:
+            raise Invalid([FieldError(detail, pointer=f"/{path.removesuffix('`')}")]) from None
+    except (msgspec.DecodeError, RecursionError):
+        return
+
+
+@cache
+def _outline(kind: type[Struct]) -> msgspec.json.Decoder[Any] | None:
+    """Make a decoder that counts the items of arrays of objects and reads nothing else; None where there are none."""
+    limits = {field.name: max_length(field.type) for field in msgspec.structs.fields(kind) if has_objects(field.type)}
+    fields = [
+        (name, Annotated[list[msgspec.Raw], Meta(max_length=limit)] | UnsetType, UNSET)
+        for name, limit in limits.items()
+        if limit is not None
+    ]
+    return msgspec.json.Decoder(msgspec.defstruct("Outline", fields)) if fields else None
 
 
 def _openings(body: bytes) -> int:
@@ -114,6 +141,8 @@ def _known_fields(raw: dict[str, Any], kind: type[Struct]) -> dict[str, Any]:
 
 def _parse(body: bytes) -> Any:
     """Parse all that is JSON, lone surrogates and huge numbers too, and mark objects with repeated names."""
+    if body.isspace():  # which JSONDecoder would match with a regular expression
+        raise BadRequest
     try:
         return _reader.decode(body.decode())
     except RecursionError:
@@ -153,7 +182,9 @@ def _number(digits: str) -> int | float:
 
 
 def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) < MAX_DIGITS else math.inf
+    if len(digits) <= EXACT_DIGITS:
+        return int(digits)
+    return float(digits) if len(digits) <= MAX_DIGITS else math.inf
 
 
 def _refuse_constant(name: str) -> Never:

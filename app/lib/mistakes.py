@@ -16,12 +16,11 @@ from app.lib.errors import FieldError, Invalid
 
 MAX_TEXT = 500  # characters of what a client sent, in an answer
 
-MAX_STEPS = 1000  # values that are looked at for text that nobody can store, where something else is wrong too
+MAX_STEPS = 500  # values that are looked at for text that nobody can store, where something else is wrong too
 
 type Place = tuple[Place, str | int] | None
 
-# NUL and lone surrogates: PostgreSQL cannot hold the one, UTF-8 not the other.
-UNTYPABLE = re.compile("[\x00\ud800-\udfff]")
+_rule = cache(rule_of)
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 
 
@@ -58,7 +57,11 @@ def _unusable(raw: Any) -> Iterator[FieldError | None]:
 
 
 def _is_untypable(text: str) -> bool:
-    return "\x00" in text if text.isascii() else UNTYPABLE.search(text) is not None
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return "\x00" in text
 
 
 _UNTYPABLE = "NUL characters and lone surrogates are not allowed"
@@ -133,7 +136,7 @@ def _wrong_value(value: Any, annotation: Any, at: str, valid: dict[str, Any]) ->
         return
     try:
         converted = msgspec.convert(value, annotation)
-        rule = rule_of(annotation)
+        rule = _rule(annotation)
         valid[at.rpartition("/")[2]] = converted if converted is None or rule is None else rule(converted)
     except msgspec.ValidationError as error:
         detail, _, path = str(error).partition(" - at `$")
@@ -152,7 +155,7 @@ def _wrong_within(value: Any, annotation: Any, at: str) -> Iterator[FieldError]:
     kinds, many = _bodies(annotation)
     if not kinds or not isinstance(value, list if many else dict):
         return
-    if many and len(value) > (most := _max_length(annotation)):  # each would be looked at otherwise
+    if many and (most := max_length(annotation)) is not None and len(value) > most:  # each would be looked at
         yield FieldError(f"Expected `array` of length <= {most}", pointer=at)
         return
     for place, item in [(f"{at}/{index}", item) for index, item in enumerate(value)] if many else [(at, value)]:
@@ -178,9 +181,16 @@ def _is_valid(item: dict[str, Any], kind: type[Struct]) -> bool:
 
 
 @cache
-def _max_length(annotation: Any) -> float:
+def max_length(annotation: Any) -> int | None:
+    """Return how many items an array may have."""
     limits = [item.max_length for item in get_args(annotation)[1:] if isinstance(item, msgspec.Meta)]
-    return min((limit for limit in limits if limit is not None), default=math.inf)
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def has_objects(annotation: Any) -> bool:
+    """Return whether a field is an array of objects."""
+    kinds, many = _bodies(annotation)
+    return many and bool(kinds)
 
 
 @cache
@@ -216,7 +226,7 @@ def _below(above: str, errors: Sequence[FieldError]) -> Iterator[FieldError]:
 
 
 def _escape(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")
+    return key[:MAX_TEXT].replace("~", "~0").replace("/", "~1")
 
 
 def _field_error(pointer: str, detail: str) -> FieldError:

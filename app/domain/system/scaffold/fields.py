@@ -31,7 +31,12 @@ _TAKEN = {
     "Number",
 }
 _TAKEN |= {"Struct", "Trimmed"}
-_PARAMETERS = ("key", "owner", "versions")  # of our own statements: SQLAlchemy wants columns called otherwise
+_PARAMETERS = (
+    "excluded",
+    "key",
+    "owner",
+    "versions",
+)  # of our own statements: SQLAlchemy wants columns called otherwise
 _SPEC = re.compile(r"(?P<name>[^:]*):(?P<kind>[a-z]+)(\((?P<bounds>[^()]*)\))?(?P<nullable>\?)?")
 
 

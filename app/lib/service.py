@@ -21,7 +21,10 @@ from app.lib.http import ApiRequest
 from app.lib.idempotency import session_of
 from app.lib.query import Page, PageQuery, Sort, parse_sort
 from app.lib.session import Rows, Session
+from app.lib.statement_budget import StatementBudget
 from app.lib.statements import Statements, Transition, new_value_of, place_of, value_of
+
+BUDGET = StatementBudget()
 
 
 class UnscopedVerb(TypeError):
@@ -120,6 +123,7 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         return self._present_all(rows), total
 
     async def _stretch(self, given: Mapping[str, Any], sort: Sort, offset: int, limit: int | None) -> tuple[Rows, int]:
+        await self._spend(tuple(given), sort)
         parameters = self._matching(given) | {"page_limit": limit, "page_offset": offset}  # LIMIT NULL is none
         rows = await self.session.read(self.statements.page(tuple(given), sort), parameters)
         return rows, rows[0][-1] if rows else await self._total(tuple(given), parameters, offset)
@@ -129,11 +133,15 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
     ) -> Page[ReadT]:
         if query.offset:
             raise Invalid([FieldError("Expected either an offset or a cursor", parameter="offset")])
+        await self._spend(filters, sort)
         place = self._seal.decode(self._owner, str(sort), cursor, self.statements.place_types(sort))
         parameters |= {place_of(number): value for number, value in enumerate(place) if value is not None}
         statement = self.statements.page_after(filters, sort, tuple(value is None for value in place))
         rows = await self.session.read(statement, parameters | {"page_limit": query.limit + 1})
         return self._page(rows[: query.limit], query, sort, total=None, more=len(rows) > query.limit)
+
+    async def _spend(self, filters: tuple[str, ...], sort: Sort) -> None:
+        await BUDGET.spend(self._owner, (type(self), filters, sort))
 
     def _page(self, rows: Rows, query: PageQuery, sort: Sort, *, total: int | None, more: bool) -> Page[ReadT]:
         width = self.statements.width

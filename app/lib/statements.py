@@ -32,7 +32,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from app.lib.body import Body
 from app.lib.query import Sort
 
-MAX_STATEMENTS = 512  # of each kind and table; clients choose the filters and sorts, so it needs a bound
+MAX_STATEMENTS = 512  # of each kind and table; clients choose the fields, filters and sorts, so it needs a bound
 
 
 class Transition(NamedTuple):

@@ -19,6 +19,7 @@ from app.lib.keys import Key, KeySource
 from app.lib.rate_limit import RateLimit, Shared
 from app.lib.reply import problem_reply
 from app.lib.settings import OPENABLE_PATHS, Settings
+from app.lib.text import has_line_control, is_visible, nfc
 
 MAX_TOKEN_BYTES = 12 * 1024  # Better Auth puts the whole user row in, unless told otherwise
 MAX_CACHED_TOKENS = 10_000
@@ -27,6 +28,7 @@ USERLESS = frozenset(OPENABLE_PATHS)
 _KNOWN_ALGORITHMS = ALGORITHMS | {"HS256"}
 MAX_USER_ID = 128
 USER_ID = re.compile(rf"[A-Za-z0-9._~:@|-]{{1,{MAX_USER_ID}}}")
+MAX_NAME = 200
 _SESSION_COOKIE = "better-auth.session-cache+jwt"
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _COMPACT = re.compile(rb"(?:[A-Za-z0-9_-]+\.){2}[A-Za-z0-9_-]+")  # RFC 7515, 3.1; PyJWT takes padding and more
@@ -122,7 +124,7 @@ class TokenVerifier:
             id=user_id,
             roles=_roles(_claim(claims, self._role_claim)),
             email=_text(claims.get("email"), 320),
-            name=_text(claims.get("name"), 200),
+            name=_name(claims.get("name")),
             image=_text(claims.get("image"), 2048),
         )
 
@@ -146,6 +148,13 @@ def _text(value: Any, max_length: int) -> str | None:
     """Take a claim as text that PostgreSQL can hold and a terminal can show, or not at all; blank is nothing."""
     usable = isinstance(value, str) and value.strip() and len(value) <= max_length and not _CONTROL.search(value)
     return value if usable else None
+
+
+def _name(value: Any) -> str | None:
+    """Take a claim as the name that a profile may have, or not at all."""
+    text = nfc(value) if isinstance(value, str) else None
+    name = _text(text, MAX_NAME)
+    return name if name is not None and not has_line_control(name) and is_visible(name) else None
 
 
 def _roles(value: Any) -> frozenset[str]:

@@ -139,7 +139,8 @@ def _given(annotation: Any) -> Any:
 
 def _is_unique(service: type[UserScopedService[Any, Any]]) -> bool:
     """Tell whether two rows may collide, and the answer is no 422."""
-    constraints = service.model.__table__.constraints
-    unique = {item.name for item in constraints if isinstance(item, UniqueConstraint)}
+    table = service.model.__table__
+    unique = {item.name for item in table.constraints if isinstance(item, UniqueConstraint)}
+    unique |= {index.name for index in table.indexes if index.unique}
     explained = {name for name, error in service.violations.items() if isinstance(error, FieldError)}
     return bool((unique | service.violations.keys()) - explained)

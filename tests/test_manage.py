@@ -404,7 +404,7 @@ class TestUsers:
         hostile = "\x1b]0;owned\x07\u202eevil\nid: root\x9b2J\\x1b"
 
         async def insert() -> None:
-            connection = await asyncpg.connect(migrated.database_url)
+            connection = await asyncpg.connect(url_of(migrated))
             await connection.execute("INSERT INTO app.users (id, email, name) VALUES ('eve', $1, $1)", hostile)
             await connection.close()
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import jwt
 import psutil
@@ -409,6 +410,21 @@ class TestUsers:
 
     def test_list_is_paged(self, migrated: Settings) -> None:
         assert call(migrated, "users", "list", "--limit", "1", "--offset", "1") == (0, "new\t-\tactive\n")
+
+    def test_print_no_control_characters(self, migrated: Settings) -> None:
+        hostile = "\x1b]0;owned\x07\u202eevil\nid: root\x9b2J\\x1b"
+
+        async def insert() -> None:
+            connection = await asyncpg.connect(url_of(migrated))
+            await connection.execute("INSERT INTO app.users (id, email, name) VALUES ('eve', $1, $1)", hostile)
+            await connection.close()
+
+        asyncio.run(insert())
+        for arguments in (("list",), ("show", "eve")):
+            status, output = call(migrated, "users", *arguments)
+            assert status == 0
+            assert all(each.isprintable() or each in "\n\t" for each in output)
+            assert "\\x1b]0;owned\\x07\\u202eevil\\nid: root\\x9b2J\\\\x1b" in output
 
     def test_show_names_every_field(self, migrated: Settings) -> None:
         status, output = call(migrated, "users", "show", "old")

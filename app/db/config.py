@@ -22,6 +22,7 @@ from app.lib.database_url import ConnectionTarget, parse_database_url
 from app.lib.errors import OperatorError
 from app.lib.session import Session
 from app.lib.settings import Settings
+from app.lib.statement_budget import MAX_SHAPES
 from app.lib.tripwire import scope, set_tripwire
 
 
@@ -120,6 +121,7 @@ def alchemy_config(settings: Settings, target: ConnectionTarget) -> SQLAlchemyAs
         pool_timeout=settings.database_pool_timeout,
         pool_use_lifo=True,  # idle connections age and can be closed by the other side
         hide_parameters=True,
+        query_cache_size=4 * MAX_SHAPES,  # a combination has a page, a page after a cursor and a count
         connect_args=arguments,
     )
     return SQLAlchemyAsyncConfig(

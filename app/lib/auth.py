@@ -20,6 +20,7 @@ from app.lib.rate_limit import RateLimit, Shared
 from app.lib.reply import problem_reply
 from app.lib.scopes import check_scope
 from app.lib.settings import OPENABLE_PATHS, Settings
+from app.lib.text import has_line_control, is_visible, nfc
 from app.lib.token_classes import Grant, TokenClasses, check_type
 
 MAX_TOKEN_BYTES = 12 * 1024  # Better Auth puts the whole user row in, unless told otherwise
@@ -29,6 +30,7 @@ USERLESS = frozenset(OPENABLE_PATHS)
 _KNOWN_ALGORITHMS = ALGORITHMS | {"HS256"}
 MAX_USER_ID = 128
 USER_ID = re.compile(rf"(?!\.{{1,2}}$)[A-Za-z0-9._~:@|-]{{1,{MAX_USER_ID}}}")  # no path can have . and ..
+MAX_NAME = 200
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _COMPACT = re.compile(rb"(?:[A-Za-z0-9_-]+\.){2}[A-Za-z0-9_-]+")  # RFC 7515, 3.1; PyJWT takes padding and more
 
@@ -126,7 +128,7 @@ class TokenVerifier:
             id=user_id,
             roles=_roles(_claim(claims, self._role_claim)) if grant is None else frozenset(),
             email=_text(claims.get("email"), 320),
-            name=_text(claims.get("name"), 200),
+            name=_name(claims.get("name")),
             image=_text(claims.get("image"), 2048),
             grant=grant,
         )
@@ -154,6 +156,13 @@ def _text(value: Any, max_length: int) -> str | None:
 
 
 usable_text = _text  # an import may have no others
+
+
+def _name(value: Any) -> str | None:
+    """Take a claim as the name that a profile may have, or not at all."""
+    text = nfc(value) if isinstance(value, str) else None
+    name = _text(text, MAX_NAME)
+    return name if name is not None and not has_line_control(name) and is_visible(name) else None
 
 
 def _roles(value: Any) -> frozenset[str]:

@@ -11,6 +11,17 @@ import msgspec
 from msgspec import UNSET, Meta, Struct
 
 from app.lib.errors import FieldError, Invalid
+from app.lib.text import (
+    MAX_EXPANSION,
+    MAX_MARKS,
+    NO_CONTROLS,
+    NO_LINE_CONTROLS,
+    has_control,
+    has_line_control,
+    invisible_class,
+    is_visible,
+    nfc,
+)
 
 type Rule = Callable[[Any], Any]
 
@@ -26,30 +37,75 @@ class Broken(ValueError):
 
 
 class Trimmed:
-    """Strip surrounding white space, then measure, in characters."""
+    """A line of text: NFC, surrounding white space stripped, then measured in characters; something can be seen."""
 
     def __init__(self, min_length: int, max_length: int) -> None:
         self.min_length, self.max_length = min_length, max_length
+        self._expected = f"Expected {min_length} to {max_length} characters after trimming"
 
     def __call__(self, value: str) -> str:
         """Raises `Broken`."""
         value = value.strip()
+        if len(value) > self.max_length * MAX_EXPANSION:
+            raise Broken(self._expected)
+        is_plain = value.isascii() and value.isprintable()
+        value = value if is_plain else _nfc(value, self.max_length)
         if not self.min_length <= len(value) <= self.max_length:
-            raise Broken(f"Expected {self.min_length} to {self.max_length} characters after trimming")
+            raise Broken(self._expected)
+        return value if is_plain else _line(value)
+
+    @property
+    def json_schema(self) -> dict[str, Any]:
+        """The same rule for a text in NFC that is not trimmed yet."""
+        space = r"\s\u001c-\u001f\u0085"  # all that str.strip() takes for white space
+        edge = rf"[^{space}{NO_LINE_CONTROLS}]"
+        rest = rf"([^{NO_LINE_CONTROLS}]{{{max(self.min_length - 2, 0)},{self.max_length - 2}}}{edge})"
+        trimmed = edge if self.max_length == 1 else f"{edge}{rest}{'' if self.min_length > 1 else '?'}"
+        trimmed = rf"(?=[^{NO_LINE_CONTROLS}]*[^{invisible_class()}]){trimmed}"
+        return {
+            "type": "string",
+            "description": f"{self.min_length} to {self.max_length} characters after trimming, in NFC",
+            "pattern": rf"^[{space}]*{trimmed if self.min_length else f'({trimmed})?'}[{space}]*$",
+        }
+
+
+class LongText:
+    """Text of several lines: NFC, then measured in characters; no control characters but tab and line breaks."""
+
+    def __init__(self, max_length: int) -> None:
+        self.max_length = max_length
+
+    def __call__(self, value: str) -> str:
+        """Raises `Broken`."""
+        value = _nfc(value, self.max_length)
+        if len(value) > self.max_length:
+            raise Broken(f"Expected at most {self.max_length} characters")
+        if has_control(value):
+            raise Broken("Control characters other than tab, newline and carriage return are not allowed")
         return value
 
     @property
     def json_schema(self) -> dict[str, Any]:
-        """The same rule for a text that is not trimmed yet."""
-        space = r"\s\u001c-\u001f\u0085"  # all that str.strip() takes for white space
-        visible = rf"[^{space}\u0000]"
-        rest = rf"([^\u0000]{{{max(self.min_length - 2, 0)},{self.max_length - 2}}}{visible})"
-        trimmed = visible if self.max_length == 1 else f"{visible}{rest}{'' if self.min_length > 1 else '?'}"
-        return {
-            "type": "string",
-            "description": f"{self.min_length} to {self.max_length} characters after trimming",
-            "pattern": rf"^[{space}]*{trimmed if self.min_length else f'({trimmed})?'}[{space}]*$",
-        }
+        """The same rule for a text in NFC."""
+        return {"type": "string", "maxLength": self.max_length, "pattern": f"^[^{NO_CONTROLS}]*$"}
+
+
+def _line(value: str) -> str:
+    if has_line_control(value):
+        raise Broken("Control characters and line breaks are not allowed")
+    if value and not is_visible(value):
+        raise Broken("Expected a character that can be seen")
+    return value
+
+
+def _nfc(value: str, max_length: int) -> str:
+    """Return a text in NFC; one that is too long in any form comes back as it is. Raises `Broken`."""
+    if len(value) > max_length * MAX_EXPANSION:
+        return value
+    text = nfc(value)
+    if text is None:
+        raise Broken(f"Expected at most {MAX_MARKS} combining characters in a row")
+    return text
 
 
 class AtMostOne:

@@ -56,6 +56,16 @@ def run_async[T](work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(work)
 
 
+def escaped(text: str) -> str:
+    """Return what a user wrote so that a terminal shows it and does nothing else: one line, left to right."""
+    return "".join(_escape(character) for character in text)
+
+
+def _escape(character: str) -> str:
+    is_plain = character.isprintable() and character != "\\"
+    return character if is_plain else character.encode("unicode_escape").decode()
+
+
 @contextmanager
 def explained() -> Iterator[None]:
     """End the process with status 1 and a plain message where the cause is not a bug."""

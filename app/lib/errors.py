@@ -201,9 +201,9 @@ class Invalid(ApiError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     detail = "The request is invalid"
 
-    def __init__(self, errors: Iterable[FieldError] = ()) -> None:
+    def __init__(self, errors: Iterable[FieldError] = (), detail: str | None = None) -> None:
         self.errors = list(errors)
-        super().__init__(errors=self.errors)
+        super().__init__(detail, errors=self.errors)
 
     def within(self, index: int, pointer: str) -> Self:
         """Lead the pointers there, too."""

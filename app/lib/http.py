@@ -1,6 +1,5 @@
 """What crosses the wire, on top of Litestar: JSON bodies in, JSON or problems out, versions as ETags."""
 
-from collections.abc import Sequence
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode
 
@@ -14,6 +13,7 @@ from litestar.types import ASGIApp, Scope
 from litestar.typing import FieldDefinition
 
 from app.lib.auth import Identity
+from app.lib.conditions import condition_of, matches
 from app.lib.decoding import decode, is_encoded
 from app.lib.errors import (
     ApiError,
@@ -135,8 +135,12 @@ class ApiResponse(Response[Any]):
         version = getattr(self.content, "version", None)
         if version is not None:
             headers.append((b"etag", tag := etag(version)))
-            if request.method == "GET" and matches(request.headers.getall("if-none-match", []), tag):
-                return Reply(304, headers, b"")
+            if request.method == "GET":
+                condition = condition_of(request.headers.getall("if-match", []), ())
+                if condition is not None and not condition.holds(version):
+                    return problem_reply(condition.failure(), request.scope)
+                if matches(request.headers.getall("if-none-match", []), tag):
+                    return Reply(304, headers, b"")
         if isinstance(self.content, Page):
             if self.content.next_cursor:
                 headers.append((b"link", _next_page(request.scope, self.content.next_cursor)))
@@ -150,12 +154,6 @@ class ApiResponse(Response[Any]):
 def etag(version: int) -> bytes:
     """Give the strong ETag of a version."""
     return b'"%d"' % version
-
-
-def matches(lines: Sequence[str], tag: bytes) -> bool:
-    """Compare an ETag with the lines of `If-None-Match`, weakly (RFC 9110, 8.8.3.2)."""
-    tags = [item.strip().removeprefix("W/") for line in lines for item in line.split(",")]
-    return "*" in tags or tag.decode() in tags
 
 
 class _ErrorResponse(Response[Any]):

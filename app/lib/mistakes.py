@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
-from itertools import chain
+from itertools import chain, islice
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -16,25 +16,56 @@ from app.lib.errors import FieldError, Invalid
 
 MAX_TEXT = 500  # characters of what a client sent, in an answer
 
+MAX_STEPS = 500  # values that are looked at for text that nobody can store, where something else is wrong too
+
 type Place = tuple[Place, str | int] | None
 
-# NUL and lone surrogates: PostgreSQL cannot hold the one, UTF-8 not the other.
-UNTYPABLE = re.compile("[\x00\ud800-\udfff]")
+_rule = cache(rule_of)
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 
 
+class RepeatedNames(dict[str, Any]):
+    """An object in which names occurred more than once."""
+
+    def __init__(self, fields: dict[str, Any], repeated: Sequence[str]) -> None:
+        super().__init__(fields)
+        self.repeated = tuple(dict.fromkeys(repeated))
+
+
 def mistakes_in(raw: dict[str, Any], kind: type[Struct]) -> Iterator[FieldError]:
-    """Find everything that keeps an object from being a `kind`."""
-    return chain(_untypable(raw), _wrong(raw, kind, ""))
+    """Find what keeps an object from being a `kind`."""
+    is_whole = True
+    for error in chain(islice(_unusable(raw), MAX_STEPS), _wrong(raw, kind, "")):
+        if error is not None:
+            is_whole = False
+            yield error
+    if is_whole:  # there is nothing else to name, so all of it has to be looked at
+        yield from (error for error in islice(_unusable(raw), MAX_STEPS, None) if error is not None)
 
 
-def _untypable(raw: Any) -> Iterator[FieldError]:
-    """Find what PostgreSQL and UTF-8 cannot hold: NUL, lone surrogates, numbers out of range."""
+def _unusable(raw: Any) -> Iterator[FieldError | None]:
+    """Find NUL, lone surrogates, numbers out of range and repeated names; yield None for each value without."""
     for place, value in _walk(raw):
-        if isinstance(value, str) and UNTYPABLE.search(value):
-            yield _field_error(_pointer(place), "NUL characters and lone surrogates are not allowed")
+        if isinstance(value, str):
+            yield _field_error(_pointer(place), _UNTYPABLE) if _is_untypable(value) else None
+        elif isinstance(value, RepeatedNames):
+            yield from (_field_error(_pointer((place, name)), _REPEATED) for name in value.repeated)
         elif isinstance(value, float) and not math.isfinite(value):
             yield _field_error(_pointer(place), "Number out of range")
+        else:
+            yield None
+
+
+def _is_untypable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return "\x00" in text
+
+
+_UNTYPABLE = "NUL characters and lone surrogates are not allowed"
+_REPEATED = "The name occurs more than once"
 
 
 def _walk(raw: Any) -> Iterator[tuple[Place, Any]]:
@@ -72,12 +103,17 @@ def _wrong(raw: dict[str, Any], kind: type[Struct], above: str) -> Iterator[Fiel
             yield _field_error(f"{above}/{_escape(key)}", "Unknown field")
     valid: dict[str, Any] = {}
     is_whole = True
-    for field in msgspec.structs.fields(kind):
+    for field in _fields(kind):
         for error in _wrong_field(raw, field, above, valid):
             is_whole = False
             yield error
     if is_whole and issubclass(kind, Body) and raw.keys() - {tag} <= valid.keys():
         yield from _mistakes(valid, kind, above)
+
+
+@cache
+def _fields(kind: type[Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(kind)
 
 
 def _wrong_field(
@@ -100,7 +136,7 @@ def _wrong_value(value: Any, annotation: Any, at: str, valid: dict[str, Any]) ->
         return
     try:
         converted = msgspec.convert(value, annotation)
-        rule = rule_of(annotation)
+        rule = _rule(annotation)
         valid[at.rpartition("/")[2]] = converted if converted is None or rule is None else rule(converted)
     except msgspec.ValidationError as error:
         detail, _, path = str(error).partition(" - at `$")
@@ -119,15 +155,42 @@ def _wrong_within(value: Any, annotation: Any, at: str) -> Iterator[FieldError]:
     kinds, many = _bodies(annotation)
     if not kinds or not isinstance(value, list if many else dict):
         return
+    if many and (most := max_length(annotation)) is not None and len(value) > most:  # each would be looked at
+        yield FieldError(f"Expected `array` of length <= {most}", pointer=at)
+        return
     for place, item in [(f"{at}/{index}", item) for index, item in enumerate(value)] if many else [(at, value)]:
         kind = _kind_of(item, kinds)
         if isinstance(item, dict) and kind is not None:
+            if many and _is_valid(item, kind):
+                continue
             yield from _wrong(item, kind, place)
         elif isinstance(item, dict):
             tags = ", ".join(str(kind.__struct_config__.tag) for kind in kinds)
             yield FieldError(f"Expected one of {tags}", pointer=f"{place}/{kinds[0].__struct_config__.tag_field}")
         else:
             yield FieldError("Expected an object", pointer=place)
+
+
+def _is_valid(item: dict[str, Any], kind: type[Struct]) -> bool:
+    """Return whether an object is as it should be, which most are where one of many is not."""
+    try:
+        msgspec.convert(item, kind)
+    except (msgspec.ValidationError, Invalid, UnicodeEncodeError):
+        return False
+    return True
+
+
+@cache
+def max_length(annotation: Any) -> int | None:
+    """Return how many items an array may have."""
+    limits = [item.max_length for item in get_args(annotation)[1:] if isinstance(item, msgspec.Meta)]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def has_objects(annotation: Any) -> bool:
+    """Return whether a field is an array of objects."""
+    kinds, many = _bodies(annotation)
+    return many and bool(kinds)
 
 
 @cache
@@ -163,7 +226,7 @@ def _below(above: str, errors: Sequence[FieldError]) -> Iterator[FieldError]:
 
 
 def _escape(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")
+    return key[:MAX_TEXT].replace("~", "~0").replace("/", "~1")
 
 
 def _field_error(pointer: str, detail: str) -> FieldError:

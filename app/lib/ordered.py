@@ -234,7 +234,7 @@ class OrderedService[ModelT: Any, ReadT: Struct](UserScopedService[ModelT, ReadT
 
     async def put(self, item_id: UUID, columns: dict[str, Any]) -> ReadT:
         """Write columns that clients do not write themselves. Raises `NotFound`, `PreconditionFailed`."""
-        statement = self.statements.update(tuple(columns), self._versions is not None)
+        statement = self.statements.update(tuple(columns), self._condition is not None)
         values = {new_value_of(name): value for name, value in columns.items()}
         rows = await self._write(statement, item_id, values)
         return self.present(rows[0]) if rows else await self._missed(item_id)

@@ -16,9 +16,12 @@ from app.lib.body import Broken, Int32, in_utc
 from app.lib.cursor import MAX_CURSOR_LENGTH
 from app.lib.errors import FieldError, Invalid
 from app.lib.openapi.schema import Shape
+from app.lib.text import MAX_MARKS, nfc
 
 # The largest offset that PostgreSQL takes is 2**63 - 1; nobody pages that far by hand.
 MAX_OFFSET = 2**31 - 1
+
+MAX_QUERY_STRING = 32 * 1024  # all parameters at once, percent-encoded, are shorter
 
 _DECIMAL = re.compile(r"-?[0-9]{1,30}")
 
@@ -141,6 +144,8 @@ def sort_schema(allowed: Collection[str], default: str) -> dict[str, Any]:
 
 
 def _grouped(query_string: bytes) -> dict[str, list[str]]:
+    if len(query_string) > MAX_QUERY_STRING:
+        raise Invalid([FieldError("The query string is too long", parameter="")])
     grouped: dict[str, list[str]] = {}
     try:
         pairs = parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100)
@@ -159,8 +164,7 @@ class _Parameter(Struct):
     repeatable: bool
 
     def convert(self, texts: list[str]) -> Any:
-        if any("\x00" in text for text in texts):
-            raise Broken("NUL characters are not allowed")
+        texts = list(map(_plain, texts))
         if self.repeatable:
             return msgspec.convert(texts, self.kind)
         if len(texts) > 1:
@@ -180,6 +184,16 @@ def _parameter(annotation: Any) -> _Parameter:
     bare = get_args(kind)[0] if metadata else kind
     parse = next((item for item in metadata if callable(item)), None)
     return _Parameter(kind, parse, repeatable=get_origin(bare) is list)
+
+
+def _plain(text: str) -> str:
+    """Return a text in NFC, as texts are stored. Raises `Broken`."""
+    if "\x00" in text:
+        raise Broken("NUL characters are not allowed")
+    plain = nfc(text)
+    if plain is None:
+        raise Broken(f"Expected at most {MAX_MARKS} combining characters in a row")
+    return plain
 
 
 def _day(text: str) -> date:

@@ -1,7 +1,6 @@
 """The user-scoped service: the one place where a query is bound to its user."""
 
 import inspect
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Never
 from uuid import UUID
@@ -14,18 +13,19 @@ from sqlalchemy import ColumnElement, Executable, Table
 from uuid_utils.compat import uuid7
 
 from app.lib.body import Body
+from app.lib.conditions import Condition, condition_of
 from app.lib.cursor import CursorSeal
 from app.lib.database_errors import Violations
-from app.lib.errors import FieldError, Invalid, NotFound, PreconditionFailed
+from app.lib.errors import FieldError, Invalid, NotFound
 from app.lib.http import ApiRequest
 from app.lib.idempotency import session_of
 from app.lib.query import Page, PageQuery, Sort, parse_sort
 from app.lib.quota import UNLIMITED, RowQuota
 from app.lib.session import Rows, Session
+from app.lib.statement_budget import StatementBudget
 from app.lib.statements import Statements, Transition, new_value_of, place_of, value_of
 
-MAX_VERSION = 2**31 - 1
-_TAG = re.compile(r'"([1-9][0-9]{0,9})"', re.ASCII)
+BUDGET = StatementBudget()
 
 
 class UnscopedVerb(TypeError):
@@ -71,7 +71,7 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         session: Session,
         user_id: str,
         seal: CursorSeal,
-        if_match: str | None = None,
+        condition: Condition | None = None,
         quota: RowQuota = UNLIMITED,
     ) -> None:
         # The parent's repository, which knows no user, is not made.
@@ -79,18 +79,18 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         self._owner = user_id
         self._seal = seal
         self._quota = quota
-        self._versions = expected_versions(if_match)
+        self._condition = condition
 
     @classmethod
     def provide(cls) -> Provide:
-        """Give the dependency that makes the service for the user of a request and its `If-Match`."""
+        """Give the dependency that makes the service for the user of a request and its conditions."""
 
         def service(request: ApiRequest) -> Any:
             state = request.app.state
-            lines = request.headers.getall("if-match", [])
-            if_match = ",".join(lines) if lines else None
+            headers = request.headers
+            condition = condition_of(headers.getall("if-match", ()), headers.getall("if-none-match", ()))
             session = session_of(request.scope, state.database.session)
-            return cls(session, request.user.id, state.cursor_seal, if_match, state.row_quota)
+            return cls(session, request.user.id, state.cursor_seal, condition, state.row_quota)
 
         return Provide(service, sync_to_thread=False)
 
@@ -146,6 +146,7 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         return self._present_all([found[key] for key in ids if key in found])
 
     async def _stretch(self, given: Mapping[str, Any], sort: Sort, offset: int, limit: int | None) -> tuple[Rows, int]:
+        await self._spend(tuple(given), sort)
         parameters = self._matching(given) | {"page_limit": limit, "page_offset": offset}  # LIMIT NULL is none
         rows = await self.session.read(self.statements.page(tuple(given), sort), parameters, self.read_violations)
         return rows, rows[0][-1] if rows else await self._total(tuple(given), parameters, offset)
@@ -155,12 +156,16 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
     ) -> Page[ReadT]:
         if query.offset:
             raise Invalid([FieldError("Expected either an offset or a cursor", parameter="offset")])
+        await self._spend(filters, sort)
         place = self._seal.decode(self._owner, str(sort), cursor, self.statements.place_types(sort))
         parameters |= {place_of(number): value for number, value in enumerate(place) if value is not None}
         statement = self.statements.page_after(filters, sort, tuple(value is None for value in place))
         limited = parameters | {"page_limit": query.limit + 1}
         rows = await self.session.read(statement, limited, self.read_violations)
         return self._page(rows[: query.limit], query, sort, total=None, more=len(rows) > query.limit)
+
+    async def _spend(self, filters: tuple[str, ...], sort: Sort) -> None:
+        await BUDGET.spend(self._owner, (type(self), filters, sort))
 
     def _page(self, rows: Rows, query: PageQuery, sort: Sort, *, total: int | None, more: bool) -> Page[ReadT]:
         width = self.statements.width
@@ -180,28 +185,27 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         sent = data.sent()
         if not sent:
             return await self._unchanged(item_id)
-        statement = self.statements.update(tuple(sent), self._versions is not None)
+        statement = self.statements.update(tuple(sent), self._condition is not None)
         rows = await self._write(statement, item_id, _values(sent))
         return self.present(rows[0]) if rows else await self._missed(item_id)
 
     async def change(self, item_id: UUID, transition: str) -> ReadT:
         """Apply a declared transition. Raises `NotFound`, `PreconditionFailed`."""
-        statement = self.statements.transition(transition, self._versions is not None)
+        statement = self.statements.transition(transition, self._condition is not None)
         rows = await self._write(statement, item_id, {})
         return self.present(rows[0]) if rows else await self._missed(item_id)
 
     async def delete(self, item_id: UUID) -> None:  # type: ignore[override]
         """Remove a row. Raises `NotFound`, `PreconditionFailed`."""
-        if not await self._write(self.statements.delete(self._versions is not None), item_id, {}):
+        if not await self._write(self.statements.delete(self._condition is not None), item_id, {}):
             await self._missed(item_id)
 
     def sibling[ServiceT: UserScopedService[Any, Any]](
         self, service: type[ServiceT], version: int | None = None
     ) -> ServiceT:
         """Give another service of the same user, in the same session; a version given takes the place of `If-Match`."""
-        made = service(self.session, self._owner, self._seal, quota=self._quota)
-        made._versions = self._versions if version is None else [version]  # noqa: SLF001 - of the same class
-        return made
+        condition = self._condition if version is None else Condition([version])
+        return service(self.session, self._owner, self._seal, condition, self._quota)
 
     def present(self, row: Sequence[Any]) -> ReadT:
         """Make the struct of a row: its own columns, then those `beside`."""
@@ -209,8 +213,8 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
 
     async def _write(self, statement: Executable, item_id: UUID, values: dict[str, Any]) -> Any:
         parameters = self._key(item_id) | values
-        if self._versions is not None:
-            parameters["versions"] = self._versions
+        if self._condition is not None:
+            parameters |= {"versions": self._condition.versions, "excluded": self._condition.excluded}
         return await self.session.write(statement, parameters, self.violations)
 
     async def _read(self, statement: Executable, **values: Any) -> Rows:
@@ -222,15 +226,15 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         return item
 
     def expect(self, item: Any) -> None:
-        """Raises `PreconditionFailed` for an item of another version than `If-Match` names."""
-        if self._versions is not None and item.version not in self._versions:
-            raise PreconditionFailed
+        """Raises `PreconditionFailed` for an item of a version for which the conditions do not hold."""
+        if self._condition is not None and not self._condition.holds(item.version):
+            raise self._condition.failure()
 
     async def _missed(self, item_id: UUID) -> Never:
         """Say why a conditional write found no row."""
-        if self._versions is not None:
+        if self._condition is not None:
             await self.get(item_id)
-            raise PreconditionFailed
+            raise self._condition.failure()
         raise NotFound
 
     async def _total(self, filters: tuple[str, ...], parameters: dict[str, Any], offset: int) -> int:
@@ -252,14 +256,6 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
 
 def _values(sent: Mapping[str, Any]) -> dict[str, Any]:
     return {new_value_of(name): value for name, value in sent.items()}
-
-
-def expected_versions(if_match: str | None) -> list[int] | None:
-    """Read `If-Match` as versions; None for no condition, and what is no ETag of ours matches nothing."""
-    if if_match is None or if_match.strip() == "*":
-        return None
-    tags = [_TAG.fullmatch(item.strip()) for item in if_match.split(",")]
-    return [version for tag in tags if tag and (version := int(tag[1])) <= MAX_VERSION]
 
 
 def _refuse_the_rest() -> None:

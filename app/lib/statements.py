@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    all_,
     and_,
     any_,
     bindparam,
@@ -37,7 +38,7 @@ from app.lib.query import Sort
 
 OUTLINE = struct.Struct(">16sI")  # of a row: its id and its size
 ROW_BYTES = 1024  # what a row has beside its texts
-MAX_STATEMENTS = 512  # of each kind and table; clients choose the filters and sorts, so it needs a bound
+MAX_STATEMENTS = 512  # of each kind and table; clients choose the fields, filters and sorts, so it needs a bound
 
 
 class Transition(NamedTuple):
@@ -124,9 +125,12 @@ class Statements:
         return delete(self._table).where(self._row, *self.expected(conditional)).returning(self._table.c.id)
 
     def expected(self, conditional: bool) -> list[ColumnElement[bool]]:
-        """Give the condition of `If-Match`, if there is one."""
-        versions = bindparam("versions", type_=ARRAY(Integer))
-        return [self._table.c.version == any_(versions)] if conditional else []
+        """Return the conditions of `If-Match` and `If-None-Match`, if there are any."""
+        if not conditional:
+            return []
+        versions, excluded = (bindparam(name, type_=ARRAY(Integer)) for name in ("versions", "excluded"))
+        version = self._table.c.version
+        return [or_(versions.is_(None), version == any_(versions)), version != all_(excluded)]
 
     def place_types(self, sort: Sort) -> list[type[Any]]:
         """Give the Python types of the values that say where a row stands in a sorted list."""

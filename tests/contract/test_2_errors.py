@@ -45,13 +45,21 @@ def test_what_is_no_json(alice: User, content: bytes) -> None:
     assert alice.page()["items"] == [todo]
 
 
-@says("400 the body is not JSON, or nested more than 32 levels deep")
+@says("400 the body is not JSON, nested more than 32 levels deep")
 def test_deep_json(alice: User) -> None:
     for levels, status in ((32, 422), (33, 400)):
         text = '{"tags":' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
         problem(alice.post("/todos", content=text, headers=JSON), status)
     brackets = body(alice.post("/todos", json={"title": "x", "description": "[" * 50}), 201)
     assert brackets["description"] == "[" * 50
+
+
+@says("or of more than 5,000 values")
+def test_crowded_json(alice: User) -> None:
+    for values, status in ((5001, 400), (4990, 422)):
+        problem(alice.post("/todos", json={"title": "x", "tags": ["a"] * values}), status)
+    commas = body(alice.post("/todos", json={"title": "x", "description": ",[" * 5000}), 201)
+    assert commas["description"] == ",[" * 5000
 
 
 @says("400 the body is not JSON")

@@ -133,6 +133,73 @@ def test_nul_in_a_parameter(alice: User) -> None:
 
 
 @core
+@says("A name that occurs twice in an object is refused with 422 that names it")
+@pytest.mark.parametrize("name", ["title", "ti\\u0074le", "tags"])
+def test_repeated_names(alice: User, name: str) -> None:
+    todo = alice.create()
+    content = f'{{"title": "a", "tags": [], "{name}": "b"}}'
+    plain = json.loads(f'"{name}"')
+    for method, path in (("POST", "/todos"), ("PUT", f"/todos/{todo['id']}"), ("PATCH", f"/todos/{todo['id']}")):
+        response = alice.request(method, path, content=content, headers={"Content-Type": "application/json"})
+        assert f"/{plain}" in mistakes(response)
+    batch = f'{{"operations": [{{"op": "create", "data": {content}}}]}}'
+    response = alice.post("/todos/batch", content=batch, headers={"Content-Type": "application/json"})
+    assert f"/operations/0/data/{plain}" in mistakes(response)
+    assert alice.page()["items"] == [todo]
+
+
+@core
+@says("A 422 names the first 100 errors, and says so when there are more")
+def test_many_mistakes(alice: User) -> None:
+    for count in (50, 150):
+        answer = problem(alice.post("/todos", json={"title": "x"} | {f"x{each}": 1 for each in range(count)}), 422)
+        assert len(answer["errors"]) == min(count, 100)
+        assert ("there are more" in answer["detail"]) is (count > 100)
+
+
+@core
+@says("Text is stored in Unicode's normal form NFC, and measured so")
+@says("filters compare in NFC too")
+def test_normal_form(alice: User) -> None:
+    todo = alice.create(title="e\u0301" * 200, description="e\u0301" * 10_000, tags=["\u00e9", "e\u0301"])
+    assert (todo["title"], todo["description"], todo["tags"]) == ("\u00e9" * 200, "\u00e9" * 10_000, ["\u00e9"])
+    for tag in ("\u00e9", "e\u0301"):
+        assert alice.page(tag=tag)["total"] == 1
+
+
+@core
+@says("More than 30 combining characters in a row are refused")
+def test_combining_characters(alice: User) -> None:
+    alice.create(title="x" + "\u0316\u0300" * 15)
+    for field in ("title", "description"):
+        wrong = {"title": "x", field: "x" + "\u0316\u0300" * 16}
+        assert mistakes(alice.post("/todos", json=wrong)) == {f"/{field}"}
+    problem(alice.get("/todos", params={"tag": "\u0316\u0300" * 16}), 422)
+
+
+@core
+@says("Titles, names and tags are lines: trimmed, without control characters and line breaks")
+@says("U+2028 and U+2029 are such")
+@says("and with at least one character that can be seen")
+@says("not of spaces, formatting characters, combining marks and fillers alone")
+def test_lines(alice: User) -> None:
+    for wrong in ("a\nb", "a\x1b[2Jb", "a\x9bb", "a\u2028b", "a\u2029b", "\u200b", "\u3164", "\u0301", "\u2800"):
+        assert mistakes(alice.post("/todos", json={"title": wrong})) == {"/title"}
+        assert mistakes(alice.post("/todos", json={"title": "x", "tags": [wrong]})) == {"/tags/0"}
+    assert alice.create(title="\n 👨\u200d👩 \t")["title"] == "👨\u200d👩"
+
+
+@core
+@says("Descriptions and bio may have no control characters (C0, DEL, C1) but tab, newline and carriage return")
+@says("Characters that set the direction of text are allowed: right-to-left scripts need them")
+def test_long_texts(alice: User) -> None:
+    fine = "a\tb\r\nc\u202b\u05d0\u202c"
+    assert alice.create(title="\u202b\u05d0\u202c", description=fine)["description"] == fine
+    for wrong in ("\x01", "\x1b", "\x7f", "\x80", "\x9f"):
+        assert mistakes(alice.post("/todos", json={"title": "x", "description": f"a{wrong}"})) == {"/description"}
+
+
+@core
 @says("Fields that the server owns (id, user_id, created_at, …) cannot be written")
 @pytest.mark.contract("4. Todos /api/{user_id}/todos", "server's own")
 @pytest.mark.parametrize("field", OWN)

@@ -58,6 +58,28 @@ class TestConditions:
                 problem(alice.request(**route.of(key), headers={"If-Match": tag}), 404)
         assert bob.read(todo["id"]) == todo
 
+    @says("If-None-Match with any ETag (the asterisk) or the current one on a write of what is there gives 412")
+    @of_writes
+    def test_a_write_of_what_must_not_be_there(self, alice: User, route: Route) -> None:
+        todo = alice.create()
+        for tag in ("*", '"1"', 'W/"1"', '"5", "1"'):
+            problem(alice.request(**route.of(todo["id"]), headers={"If-None-Match": tag}), 412)
+        assert alice.read(todo["id"]) == todo
+
+    @says("and so does a stale If-Match on GET")
+    def test_a_stale_read(self, alice: User) -> None:
+        path = f"/todos/{alice.create()['id']}"
+        problem(alice.get(path, headers={"If-Match": '"2"', "If-None-Match": '"1"'}), 412)
+        assert alice.get(path, headers={"If-Match": '"1"'}).status_code == 200
+
+    @says('An ETag that a proxy made weak or gave a suffix (W/"2", "2-gzip") matches nothing in If-Match')
+    @says("and the 412 says so")
+    def test_an_etag_that_a_proxy_changed(self, alice: User) -> None:
+        todo = alice.create()
+        for tag in ('W/"1"', '"1-gzip"', '"1;br"'):
+            answer = problem(alice.patch(f"/todos/{todo['id']}", json={"title": "y"}, headers={"If-Match": tag}), 412)
+            assert "proxy" in answer["detail"]
+
     @says("stale gives 412 and changes nothing")
     def test_one_of_many_wins(self, alice: User) -> None:
         todo = alice.create()

@@ -72,12 +72,12 @@ class TestCrud:
             for wrong in ("", " ", "x" * 101, None, 1):
                 assert mistakes(alice.request(method, target, json={"name": wrong})) == {"/name"}
 
-    @says("unique for the user (409)")
+    @says("unique for the user (409), compared without case")
     @pytest.mark.contract("2. Errors", "409 conflict")
     def test_a_name_is_taken_once(self, alice: User, bob: User) -> None:
         create(alice, "Home")
         other = create(alice, "Work")
-        problem(alice.post("/lists", json={"name": " Home "}), 409)
+        problem(alice.post("/lists", json={"name": " hOME "}), 409)
         for method in ("PUT", "PATCH"):
             problem(alice.request(method, f"/lists/{other['id']}", json={"name": "Home"}), 409)
         assert names(alice) == ["Home", "Work"]

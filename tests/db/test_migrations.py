@@ -479,3 +479,37 @@ async def test_an_old_server_is_refused(database: Database, monkeypatch: pytest.
     with pytest.raises(OperatorError, match="older than PostgreSQL 99"):
         await migrate(database)
     assert await current_revision(database) is None
+
+
+class TestFoldedListNames:
+    BEFORE = "20261121_0500"
+
+    async def test_names_that_are_the_same_without_case_are_numbered(self, database: Database, url: str) -> None:
+        await migrate(database, self.BEFORE)
+        lists = [("Work", 1), ("work", 2), ("WORK", 3), ("work (2)", 4), ("a" * 100, 5), ("A" * 100, 6)]
+        lists += [("Cafe\u0301", 7), ("caf\u00e9", 8), ("\u0958" * 51, 9)]
+        connection = await asyncpg.connect(url)
+        await connection.execute("INSERT INTO app.users (id, name) VALUES ('alice', 'Zoe\u0301'), ('bob', 'Bob')")
+        for user in ("alice", "bob"):
+            for name, second in lists:
+                await connection.execute(
+                    "INSERT INTO app.lists (user_id, id, name, created_at)"
+                    " VALUES ($1, gen_random_uuid(), $2, to_timestamp($3::int))",
+                    *(user, name, second),
+                )
+        await connection.execute(
+            "INSERT INTO app.todos (user_id, id, title, tags) VALUES ('alice', gen_random_uuid(), $1, $2)",
+            *("e\u0301", ["b", "e\u0301", "a", "\u00e9", "b"]),
+        )
+        await migrate(database)
+        rows = await connection.fetch("SELECT user_id, name, version FROM app.lists ORDER BY user_id, created_at")
+        names = ["Work", "work (3)", "WORK (4)", "work (2)", "a" * 100, f"{'A' * 96} (2)"]
+        names += ["Caf\u00e9", "caf\u00e9 (2)", "\u0958" * 51]
+        assert [row["name"] for row in rows] == names * 2
+        assert [row["version"] for row in rows[:9]] == [1, 2, 2, 1, 1, 2, 2, 2, 1]
+        todo = await connection.fetchrow("SELECT title, tags FROM app.todos")
+        assert tuple(todo) == ("\u00e9", ["b", "\u00e9", "a"])
+        assert await connection.fetchval("SELECT name FROM app.users WHERE id = 'alice'") == "Zo\u00e9"
+        await migrate(database, self.BEFORE)
+        await migrate(database)
+        await connection.close()

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from litestar import Litestar
 
 from app.domain.todos.services import TodoService
-from app.lib.service import MAX_VERSION, UnscopedVerb, UserScopedService, expected_versions
+from app.lib.conditions import MAX_VERSION, expected_versions
+from app.lib.service import UnscopedVerb, UserScopedService
 from tests.support import Client
 
 VERBS = {"get", "create", "update", "delete", "list_page", "change"}

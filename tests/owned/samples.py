@@ -64,20 +64,20 @@ def strings(longest: int) -> Samples:
     full = "x" * longest
     return Samples(
         ascending=["A", "Z", "a", "ä"],
-        valid=[(full, full), (f"  {full}\n", full), (PILE * longest, PILE * longest)],
-        invalid=["", " \t", full + "x", 1, True, ["x"], {}, "\x00", "\ud83d"],
+        valid=[(full, full), (f"  {full}\n", full), (PILE * longest, PILE * longest), ("e\u0301", "\u00e9")],
+        invalid=["", " \t", full + "x", 1, True, ["x"], {}, "\x00", "\ud83d", "a\x1bb", "\u200b", "\u3164"],
         beyond=["", full + "x"],
         compared=EQUAL,
     )
 
 
 def texts(longest: int) -> Samples:
-    """Give texts, kept as they are; no list is sorted or filtered by them."""
+    """Give texts, kept in NFC; no list is sorted or filtered by them."""
     full = "x" * longest
     return Samples(
         ascending=["x"],
-        valid=[(value, value) for value in ("", " ", full, PILE * (longest // 10))],
-        invalid=[full + "x", 1, False, [], "\x00", "\udfff"],
+        valid=[*((value, value) for value in ("", " \n", full, PILE * (longest // 10))), ("e\u0301", "\u00e9")],
+        invalid=[full + "x", 1, False, [], "\x00", "\udfff", "\x1b"],
         beyond=[full + "x"],
         is_sorted=False,
     )

@@ -138,8 +138,15 @@ class Conditional(OneOwned):
         item = await self.resource.create(alice)
         await alice.put(self.resource.path(alice, item["id"]), json=self.resource.body())
         before = await self.resource.rows(app, alice)
-        for tag in ('"1"', '"3"', 'W/"2"', "2", '"', ""):
+        for tag in ('"1"', '"3"', "2", '"', ""):
             assert_problem(await self.ask(alice, item, **{"If-Match": tag}), 412, STALE)
+        for tag in ('W/"2"', '"2-gzip"'):
+            assert (
+                "a proxy has changed it"
+                in assert_problem(await self.ask(alice, item, **{"If-Match": tag}), 412)["detail"]
+            )
+        for tag in ("*", '"2"', 'W/"2"'):
+            assert_problem(await self.ask(alice, item, **{"If-None-Match": tag}), 412, STALE)
         assert await self.resource.rows(app, alice) == before
         assert (await self.ask(alice, item, **{"If-Match": '"1", "2"'})).is_success
         assert await self.resource.rows(app, alice) != before

@@ -12,7 +12,6 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Text,
-    UniqueConstraint,
     Uuid,
     column,
     false,
@@ -43,7 +42,7 @@ class TodoList(Owned, table=True):
 
     __tablename__ = "lists"
     __table_args__ = (
-        UniqueConstraint("user_id", "name"),
+        Index("uq_lists_user_id_name", "user_id", func.lower(column("name", Text)), unique=True),
         CheckConstraint(func.char_length(column("name")).between(1, MAX_NAME), name="name_length"),
         CheckConstraint(column("color").regexp_match(COLOR), name="color_form"),
         _position_length(),

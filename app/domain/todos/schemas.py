@@ -6,7 +6,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from app.lib.body import AtMostOne, Body, ExactlyOne, Instant, Trimmed, distinct
+from app.lib.body import AtMostOne, Body, ExactlyOne, Instant, LongText, Trimmed, distinct
 from app.lib.query import Moment, PageQuery, Query, Reference
 from app.lib.search import MAX_QUERY
 
@@ -16,7 +16,7 @@ PRIORITIES = ("none", "low", "medium", "high")
 DUE_ONCE = AtMostOne("due_date", "due_at")  # a day or an instant; the database knows the one that is not sent
 
 Title = Annotated[str, Trimmed(1, MAX_TITLE), Meta(examples=["Plan the trip"])]
-Description = Annotated[str, Meta(max_length=MAX_DESCRIPTION)]
+Description = Annotated[str, LongText(MAX_DESCRIPTION)]
 Priority = Literal["none", "low", "medium", "high"]
 Tag = Annotated[str, Trimmed(1, MAX_TAG), Meta(examples=["travel"])]
 Tags = Annotated[list[Tag], distinct, Meta(max_length=MAX_TAGS)]

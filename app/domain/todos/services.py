@@ -272,7 +272,7 @@ class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
             return await self.get(todo_id)
 
     async def _change_subtree(self, statements: Mapping[bool, Executable], item_id: UUID) -> None:
-        rows = await self._write(statements[self._versions is not None], item_id, {})
+        rows = await self._write(statements[self._condition is not None], item_id, {})
         if item_id not in {row[0] for row in rows}:
             await self._missed(item_id)
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from app.domain.todos.schemas import MAX_DESCRIPTION, Tags, Title, TodoCreate, TodoUpdate
-from app.lib.body import Body, Broken, Instant, finite, in_utc
+from app.lib.body import Body, Broken, Instant, LongText, finite, in_utc
 from app.lib.errors import FieldError, Invalid
 from app.lib.http import Versioned
 from app.lib.openapi.schema import Shape
@@ -56,11 +56,11 @@ SentPriority = Annotated[
     Literal["low", "medium", "high", "urgent", "none"],
     Meta(description="`urgent` is taken as `high`; `none` is shown as `medium`"),
 ]
-TaskDescription = Annotated[str, Meta(max_length=MAX_TASK_DESCRIPTION)]
+TaskDescription = Annotated[str, LongText(MAX_TASK_DESCRIPTION)]
 StoredDescription = Annotated[
     str,
+    LongText(MAX_DESCRIPTION),
     Meta(
-        max_length=MAX_DESCRIPTION,
         description=f"At most {MAX_TASK_DESCRIPTION:,} characters, or the one that is stored, which may be longer",
     ),
 ]

@@ -16,7 +16,7 @@ from app.domain.users.schemas import UserQuery, UserRead, known_time_zone
 from app.domain.users.services import AccountService, erase_user
 from app.lib.auth import USER_ID
 from app.lib.body import Broken
-from app.lib.cli import UserId, run_async, settings_of, with_app
+from app.lib.cli import UserId, escaped, run_async, settings_of, with_app
 from app.lib.errors import NotFound, OperatorError, OwnerGone
 from app.lib.private_file import private_file
 from app.lib.request_log import witness
@@ -35,7 +35,7 @@ def list_users(app: Litestar, limit: int, offset: int) -> None:
     """List users, the oldest first."""
     query = UserQuery(limit=limit, offset=offset)
     for user in _ask(app, lambda administration: administration.list_page(query)).items:
-        click.echo(f"{user.id}\t{user.email or '-'}\t{_state(user)}")
+        click.echo(f"{escaped(user.id)}\t{escaped(user.email or '-')}\t{_state(user)}")
 
 
 @users.command("show")
@@ -45,7 +45,7 @@ def show_user(app: Litestar, user_id: str) -> None:
     """Show one user."""
     user = _ask_about(app, user_id, UserAdministration.get_user)
     for name in user.__struct_fields__:
-        click.echo(f"{name}: {getattr(user, name)}")
+        click.echo(f"{name}: {escaped(str(getattr(user, name)))}")
 
 
 @users.command("deactivate")

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from app.lib import time_zones
 from app.lib.auth import usable_text
-from app.lib.body import Body, Broken, Trimmed
+from app.lib.body import Body, Broken, LongText, Trimmed
 from app.lib.language import language_tag
 from app.lib.openapi.schema import Shape
 from app.lib.query import Limit, Offset, Query
@@ -30,7 +30,7 @@ def known_time_zone(name: str) -> str:
 
 
 Name = Annotated[str, Trimmed(1, MAX_NAME)]
-Bio = Annotated[str, Meta(max_length=MAX_BIO)]
+Bio = Annotated[str, LongText(MAX_BIO)]
 TimeZone = Annotated[str, known_time_zone, Shape(type="string", format="time-zone"), Meta(examples=["Europe/Berlin"])]
 _TAG = Shape(type="string", format="language-tag")
 Language = Annotated[str, language_tag, _TAG, Meta(max_length=MAX_LANGUAGE, examples=["pt-BR"])]

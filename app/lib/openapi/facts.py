@@ -67,12 +67,17 @@ class Facts:
 
     @property
     def is_conditional(self) -> bool:
-        """Whether `If-Match` counts."""
+        """Whether it is a conditional write."""
         return self.method in WRITES and self.has_item and self.service is not None
 
     @property
+    def may_be_stale(self) -> bool:
+        """Whether `If-Match` and `If-None-Match` count."""
+        return self.is_conditional or self.may_be_unchanged
+
+    @property
     def may_be_unchanged(self) -> bool:
-        """Whether `If-None-Match` counts."""
+        """Whether it is a conditional read."""
         return self.method == "GET" and self.is_versioned
 
     @property
@@ -87,10 +92,8 @@ class Facts:
 
     def reads(self) -> Iterator[str]:
         """Name the headers of requests."""
-        if self.is_conditional:
-            yield "If-Match"
-        if self.may_be_unchanged:
-            yield "If-None-Match"
+        if self.may_be_stale:
+            yield from ("If-Match", "If-None-Match")
         if self.method == "POST" and not self.is_open:
             yield "Idempotency-Key"
         yield "X-Request-ID"
@@ -118,7 +121,7 @@ class Facts:
             yield 404
         if self.may_conflict:
             yield 409
-        if self.is_conditional or "version" in self._sent:
+        if self.may_be_stale or "version" in self._sent:
             yield 412
         if self.data is not None:
             yield 415
@@ -136,7 +139,8 @@ def _given(annotation: Any) -> Any:
 
 def _is_unique(service: type[UserScopedService[Any, Any]]) -> bool:
     """Tell whether two rows may collide, and the answer is no 422."""
-    constraints = service.model.__table__.constraints
-    unique = {item.name for item in constraints if isinstance(item, UniqueConstraint)}
+    table = service.model.__table__
+    unique = {item.name for item in table.constraints if isinstance(item, UniqueConstraint)}
+    unique |= {index.name for index in table.indexes if index.unique}
     explained = {name for name, error in service.violations.items() if isinstance(error, FieldError)}
     return bool((unique | service.violations.keys()) - explained)

@@ -75,7 +75,9 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         example="alice",
     ),
     "If-Match": _parameter("header", "If-Match", "Only if this is still the `ETag`; 412 if not", _TEXT),
-    "If-None-Match": _parameter("header", "If-None-Match", "Not if this is still the `ETag`; 304 then", _TEXT),
+    "If-None-Match": _parameter(
+        "header", "If-None-Match", "Not if this is still the `ETag`; 304 then, and 412 for a write", _TEXT
+    ),
     "Idempotency-Key": _parameter(
         "header",
         "Idempotency-Key",

@@ -19,6 +19,7 @@ WRITES = {
     "complete": ("POST", ("complete",)),
     "reopen": ("POST", ("reopen",)),
 }
+ALTERED = ['W/"2"', 'W/"1", W/"2"', '"2-gzip"', '"2;gzip"', '"2--br"', 'W/"2-gzip"', '"1", W/"2"']
 GARBAGE = [
     "1",
     "2",
@@ -51,11 +52,12 @@ GARBAGE += [
 ]
 
 
-async def write(client: Client, name: str, todo_id: object, if_match: str, **options: Any) -> httpx.Response:
+async def write(client: Client, name: str, todo_id: object, if_match: str | None, **options: Any) -> httpx.Response:
     method, action = WRITES[name]
-    headers = [(b"If-Match", if_match.encode("latin-1"))]
-    body = {"json": {"title": "Written"}} if method in ("PUT", "PATCH") else {}
-    return await client.request(method, client.todos(todo_id, *action), headers=headers, **body | options)
+    body: dict[str, Any] = {"json": {"title": "Written"}} if method in ("PUT", "PATCH") else {}
+    if if_match is not None:
+        body["headers"] = [(b"If-Match", if_match.encode("latin-1"))]
+    return await client.request(method, client.todos(todo_id, *action), **body | options)
 
 
 async def twice_written(client: Client) -> dict[str, Any]:
@@ -76,7 +78,7 @@ class TestIfMatch:
         if name not in ("delete", "complete"):
             assert response.json()["version"] == 3
 
-    @pytest.mark.parametrize("if_match", ['"1"', '"3"', '"1", "3"', 'W/"2"', 'W/"1", W/"2"'])
+    @pytest.mark.parametrize("if_match", ['"1"', '"3"', '"1", "3"'])
     async def test_stale_is_412_and_changes_nothing(
         self, app: Litestar, alice: Client, name: str, if_match: str
     ) -> None:
@@ -84,6 +86,32 @@ class TestIfMatch:
         before = await todo_rows(app, alice.user_id)
         assert_problem(await write(alice, name, todo["id"], if_match), 412, STALE)
         assert await todo_rows(app, alice.user_id) == before
+
+    async def test_an_etag_that_a_proxy_changed_is_412_that_says_so(
+        self, app: Litestar, alice: Client, name: str
+    ) -> None:
+        todo = await twice_written(alice)
+        before = await todo_rows(app, alice.user_id)
+        for if_match in ALTERED:
+            problem = assert_problem(await write(alice, name, todo["id"], if_match), 412)
+            assert "a proxy has changed it" in problem["detail"]
+        assert await todo_rows(app, alice.user_id) == before
+
+    async def test_what_is_there_fails_if_none_match_of_it(self, app: Litestar, alice: Client, name: str) -> None:
+        todo = await twice_written(alice)
+        before = await todo_rows(app, alice.user_id)
+        for if_none_match in ("*", '"2"', 'W/"2"', '"1", "2"', '"x", *'):
+            for more in ({}, {"If-Match": '"2"'}):
+                headers = {"If-None-Match": if_none_match, **more}
+                assert_problem(await write(alice, name, todo["id"], None, headers=headers), 412, STALE)
+        assert await todo_rows(app, alice.user_id) == before
+        assert_problem(await write(alice, name, uuid7(), None, headers={"If-None-Match": "*"}), 404)
+
+    async def test_another_version_passes_if_none_match(self, alice: Client, name: str) -> None:
+        for if_none_match in ('"1"', '"1", W/"3"', '"x"', ""):
+            todo = await twice_written(alice)
+            headers = {"If-None-Match": if_none_match, "If-Match": '"2"'}
+            assert (await write(alice, name, todo["id"], None, headers=headers)).status_code in (200, 204)
 
     async def test_garbage_matches_nothing(self, app: Litestar, alice: Client, name: str) -> None:
         todo = await twice_written(alice)
@@ -132,6 +160,36 @@ class TestIfMatchOfWhatWouldChangeNothing:
     async def test_a_wrong_body_comes_before_stale(self, alice: Client, name: str) -> None:
         todo = await alice.create()
         assert mistakes(await write(alice, name, todo["id"], '"9"', json={"title": ""})).keys() == {"/title"}
+
+
+class TestIfMatchOfReads:
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    async def test_stale_if_match_is_412_before_304(self, alice: Client, method: str) -> None:
+        todo = await twice_written(alice)
+        for if_match in ('"1"', 'W/"2"', '"2-gzip"', "x", ""):
+            for more in ({}, {"If-None-Match": '"2"'}):
+                response = await alice.request(method, alice.todos(todo["id"]), headers={"If-Match": if_match, **more})
+                assert response.status_code == 412
+        for path in (alice.todos(uuid7()), f"/api/{alice.user_id}/tasks/{uuid7()}"):
+            assert (await alice.request(method, path, headers={"If-Match": '"1"'})).status_code == 404
+
+    @pytest.mark.parametrize("if_match", ['"2"', "*", '"1", "2"'])
+    async def test_current_if_match_reads_or_is_304(self, alice: Client, if_match: str) -> None:
+        todo = await twice_written(alice)
+        for path in (alice.todos(todo["id"]), f"/api/{alice.user_id}/tasks/{todo['id']}"):
+            assert (await alice.get(path, headers={"If-Match": if_match})).status_code == 200
+            headers = {"If-Match": if_match, "If-None-Match": '"2"'}
+            assert (await alice.get(path, headers=headers)).status_code == 304
+
+    async def test_tasks_and_lists_have_the_same_conditions(self, alice: Client) -> None:
+        todo = await alice.create()
+        made = await alice.post(f"/api/{alice.user_id}/lists", json={"name": "Work"})
+        tasks, lists = f"/api/{alice.user_id}/tasks/{todo['id']}", f"/api/{alice.user_id}/lists/{made.json()['id']}"
+        for path, body in ((tasks, {"title": "x"}), (lists, {"name": "x"})):
+            for method in ("PUT", "PATCH", "DELETE"):
+                for tag in ("*", '"1"'):
+                    response = await alice.request(method, path, json=body, headers={"If-None-Match": tag})
+                    assert_problem(response, 412, STALE)
 
 
 class TestIfNoneMatch:

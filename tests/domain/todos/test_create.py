@@ -1,7 +1,9 @@
 """POST /api/{user_id}/todos."""
 
 import json
+import unicodedata
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import RFC_4122, UUID
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from litestar import Litestar
 
 from app.domain.todos.seeding import TodoFactory
+from app.lib.text import has_line_control, is_visible
 from tests.domain.todos.fields import INVALID, SERVER_OWNED, TEXTS, VALID
 from tests.factories import new_user_id, todo_rows
 from tests.support import Client, assert_problem, mistakes, token_for
@@ -154,17 +157,18 @@ class TestCreateTodo:
             assert {name: todo[name] for name in sent} == sent
 
 
-WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=60)
-TITLES = WORDS.filter(str.strip)
+CHARACTERS = st.characters(exclude_categories=["Cc", "Cs"])
+WORDS = st.text(CHARACTERS, max_size=60).map(partial(unicodedata.normalize, "NFC"))
+LINES = WORDS.filter(lambda text: is_visible(text) and not has_line_control(text))
 
 
 @settings(max_examples=50, deadline=None)
 @given(
-    title=TITLES,
+    title=LINES,
     description=st.none() | WORDS,
-    tags=st.lists(WORDS.map(lambda tag: tag.strip()[:50].strip()), max_size=20),
+    tags=st.lists(LINES.map(str.strip).filter(lambda tag: len(tag) <= 50), max_size=20),
 )
-@example(title="\x1cx\x1f", description="\x1c", tags=["a", "a"])
+@example(title="\x1cx\x1f", description="\n\t", tags=["a", "a"])
 async def test_any_todo_is_kept_by_the_rules(
     app: Litestar, title: str, description: str | None, tags: list[str]
 ) -> None:

@@ -109,7 +109,10 @@ class TestCreateList(Collection):
     async def test_a_name_is_ones_own_once(self, alice: Client, bob: Client) -> None:
         await new_list(alice, "Home")
         assert_problem(await alice.post(alice.path("lists"), json={"name": " Home "}), 409, TAKEN)
-        await new_list(alice, "home")
+        for same in ("home", "HOME", "h\u00d6me", "Ho\u0308me"):
+            status = 201 if same == "h\u00d6me" else 409
+            assert (await alice.post(alice.path("lists"), json={"name": same})).status_code == status
+        await new_list(alice, "home 2")
         await new_list(bob, "Home")
 
     async def test_at_once_one_of_a_name_is_made(self, alice: Client) -> None:

@@ -17,9 +17,26 @@ from app.lib.query import PageQuery
 DEFAULT = "name:string"
 MAX_FIELDS = 50
 # What schemas need for themselves: a field called so has a type with another name.
-_TAKEN = {*dir(builtins), "Annotated", "Body", "Decimal", "Digits", "Instant", "Literal", "Meta", "Moment", "Number"}
+_TAKEN = {
+    *dir(builtins),
+    "Annotated",
+    "Body",
+    "Decimal",
+    "Digits",
+    "Instant",
+    "Literal",
+    "LongText",
+    "Meta",
+    "Moment",
+    "Number",
+}
 _TAKEN |= {"Struct", "Trimmed"}
-_PARAMETERS = ("key", "owner", "versions")  # of our own statements: SQLAlchemy wants columns called otherwise
+_PARAMETERS = (
+    "excluded",
+    "key",
+    "owner",
+    "versions",
+)  # of our own statements: SQLAlchemy wants columns called otherwise
 _SPEC = re.compile(r"(?P<name>[^:]*):(?P<kind>[a-z]+)(\((?P<bounds>[^()]*)\))?(?P<nullable>\?)?")
 
 

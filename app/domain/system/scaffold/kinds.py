@@ -86,7 +86,7 @@ KINDS: Mapping[str, Kind] = {
         model="str",
         column="Text",
         body="{Name}",
-        declared=("MAX_{NAME} = {size}", "{Name} = Annotated[str, Meta(max_length=MAX_{NAME})]"),
+        declared=("MAX_{NAME} = {size}", "{Name} = Annotated[str, LongText(MAX_{NAME})]"),
         check=("length", 'func.char_length(column("{name}")) <= MAX_{NAME}'),
         samples="texts({size})",
     ),

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from app.lib.body import Body, Digits, Instant, Int32, Trimmed
+from app.lib.body import Body, Digits, Instant, Int32, LongText, Trimmed
 from app.lib.query import Moment, Number, PageQuery
 
 % for field in fields:

@@ -11,6 +11,7 @@ from app.lib.errors import BadRequest
 from app.lib.reply import problem_reply
 
 MAX_PORT = 65535
+MAX_BYTES = 255 + len(":65535")  # RFC 1035, 2.3.4
 _LABEL = rb"[A-Za-z0-9_~-]+"
 _AUTHORITY = re.compile(rb"(?:(%b(?:\.%b)*)\.?|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{0,5}))?" % (_LABEL, _LABEL))
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
@@ -51,9 +52,13 @@ class AllowedHosts:
         return self._allows_all or name in self._names or (bool(self._suffixes) and name.endswith(self._suffixes))
 
 
-@lru_cache(maxsize=256)
 def host_name(authority: bytes) -> str | None:
     """Return the host of `host[:port]`, in lower case and without a final dot; None for anything else."""
+    return _parse(authority) if len(authority) <= MAX_BYTES else None
+
+
+@lru_cache(maxsize=256)
+def _parse(authority: bytes) -> str | None:
     match = _AUTHORITY.fullmatch(authority)
     if match is None or int(match[3] or 0) > MAX_PORT:
         return None

@@ -46,6 +46,7 @@ INVALID = [
     "m\u00fcller.example",
     "a%00b",
     "*",
+    "a" * 300,
 ]
 
 

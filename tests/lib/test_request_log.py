@@ -314,7 +314,7 @@ class TestForgery:
         app = await app_with(log_user_ids="plain", trusted_proxies=["127.0.0.1"])
         latin = text.encode("latin-1", "replace").decode("latin-1")
         hostile_headers = [(name, latin) for name in ("X-Request-ID", "X-Forwarded-For", "User-Agent", "Origin")]
-        await ask(app, PATH, *hostile_headers, ("Host", latin), ("Authorization", latin))
+        await ask(app, PATH, *hostile_headers, ("Host", f"{latin} x"), ("Authorization", latin))
         await ask(app, PATH, *hostile_headers, ("Authorization", latin))
         await ask(app, f"/{latin}?{latin}", *hostile_headers)
         await ask(app, "/api/health", bearer(text), *hostile_headers)

@@ -20,6 +20,7 @@ from app.db.seeding import seed_command
 from app.domain.users.services import UserDirectory
 from app.lib import log
 from app.lib.auth import AuthenticationWall, TokenVerifier, requires_owner
+from app.lib.client_address import ClientAddress
 from app.lib.cors import Cors
 from app.lib.cursor import CursorSeal
 from app.lib.frame import Frame
@@ -34,6 +35,7 @@ from app.lib.rate_limit import Shared
 from app.lib.readmission import Readmission
 from app.lib.routes import unowned
 from app.lib.settings import Settings
+from app.lib.user_share import UserShare
 
 
 class Commands(CLIPlugin):
@@ -81,9 +83,12 @@ def _behind_the_wall(router: ASGIApp, settings: Settings, shared: Shared | None)
     verifier = TokenVerifier(_key_ring(settings), settings)
     handler: ASGIApp = Idempotency(router, DatabaseAnswers(), settings.body_limit)
     handler = Readmission(handler)
-    handler = AuthenticationWall(handler, verifier, settings, shared)
     if settings.max_requests_in_flight:
-        handler = LoadShedding(handler, settings.max_requests_in_flight)
+        address = ClientAddress(settings.trusted_proxies)
+        handler = LoadShedding(handler, settings.max_requests_in_flight, address)
+    if settings.max_requests_per_user:
+        handler = UserShare(handler, settings.max_requests_per_user)
+    handler = AuthenticationWall(handler, verifier, settings, shared)
     handler = Cors(handler, settings.cors_origins)
     if settings.allowed_hosts:
         handler = AllowedHosts(handler, settings.allowed_hosts)

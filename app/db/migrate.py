@@ -24,6 +24,7 @@ from app.db.base import SCHEMA, metadata
 from app.db.config import Database
 from app.lib.database_errors import sqlstate
 from app.lib.errors import OperatorError
+from app.lib.session import Session
 
 VERSION_TABLE = "alembic_version"
 LOCK_TIMEOUT = "10s"
@@ -55,10 +56,10 @@ def revisions() -> list[Script]:
     return list(reversed(list(scripts().walk_revisions())))
 
 
-async def current_revision(database: Database) -> str | None:
+async def current_revision(database: Database, session: Session | None = None) -> str | None:
     """The migration that the database is at; None before the first. Raises `Unavailable`."""
     try:
-        rows = await database.session().read(_CURRENT, {})
+        rows = await (session or database.session()).read(_CURRENT, {})
     except ProgrammingError as error:
         if sqlstate(error) in _UNDEFINED_TABLE:
             return None
@@ -66,9 +67,9 @@ async def current_revision(database: Database) -> str | None:
     return rows[0][0] if rows else None
 
 
-async def pending_revisions(database: Database) -> list[str]:
+async def pending_revisions(database: Database, session: Session | None = None) -> list[str]:
     """The migrations that are not applied yet. Raises `Unavailable`."""
-    current = await current_revision(database)
+    current = await current_revision(database, session)
     known = [script.revision for script in revisions()]
     if current is not None and current not in known:
         return []  # made by a newer release, which a rolling deployment has already started

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from app.lib.errors import ApiError, Conflict, FieldError, Invalid, OwnerGone, Unavailable
+from app.lib.errors import ApiError, Busy, Conflict, FieldError, Invalid, OwnerGone, Unavailable
 
 type Violations = Mapping[str, FieldError | ApiError]
 """What a broken constraint, by its name, or an SQLSTATE means to the client."""
@@ -56,7 +56,9 @@ def translate(error: BaseException, violations: Violations) -> ApiError | OwnerG
     if state is None:
         cut = error.connection_invalidated or isinstance(error, (InterfaceError, OperationalError))
         return Unavailable() if cut else None
-    if state.startswith(_UNAVAILABLE) or state in (_STATEMENT_TIMEOUT, _LOCK_TIMEOUT) or is_retryable(error):
+    if state == _LOCK_TIMEOUT:
+        return Busy()
+    if state.startswith(_UNAVAILABLE) or state == _STATEMENT_TIMEOUT or is_retryable(error):
         return Unavailable()
     return _violation(state, constraint_name(error), violations)
 

@@ -6,12 +6,14 @@ from functools import partial
 from typing import Any
 
 from uuid_utils import uuid7
-from uvicorn._types import ASGIReceiveCallable, ASGIReceiveEvent
+from uvicorn._types import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.lib.errors import ApiError, BadRequest, Overloaded, RequestTimeout, problem_body
 from app.lib.reply import PROBLEM_HEADERS, header_pairs, security_headers
 from app.lib.settings import Settings
+from app.lib.unread import UnreadResponses
+from app.lib.user_share import holder_of
 
 MAX_HEADER_BYTES = 64 * 1024
 PIECE_BYTES = 16 * 1024
@@ -41,9 +43,16 @@ class BoundedHttp(HttpToolsProtocol):
     _reading_timer: asyncio.TimerHandle | None = None
 
     def __init__(
-        self, *arguments: Any, patience: float, max_connections: int, fixed: list[tuple[bytes, bytes]], **options: Any
+        self,
+        *arguments: Any,
+        patience: float,
+        max_connections: int,
+        fixed: list[tuple[bytes, bytes]],
+        unread: UnreadResponses,
+        **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
+        self._unread_responses = unread
         self._patience = patience
         self._max_connections = max_connections
         self._fixed = fixed
@@ -98,6 +107,7 @@ class BoundedHttp(HttpToolsProtocol):
         """Hand the request over."""
         self._enter(_Phase.BODY)
         super().on_headers_complete()
+        self.cycle.send = partial(self._send, self.cycle, self.cycle.send)  # type: ignore[method-assign]
 
     def on_message_complete(self) -> None:
         """Expect nothing more."""
@@ -178,6 +188,12 @@ class BoundedHttp(HttpToolsProtocol):
             raise RequestTimeout
         return message
 
+    async def _send(self, cycle: RequestResponseCycle, send: ASGISendCallable, message: ASGISendEvent) -> None:
+        """Send, and return when the client has read: until then the request is in progress, for its user."""
+        await send(message)
+        if self.flow.write_paused and not cycle.disconnected:
+            await self._unread_responses.drain(holder_of(cycle.scope), self.transport, self.flow.drain)  # type: ignore[arg-type]
+
     def _watch_reading(self) -> None:
         self._unread = self.transport.get_write_buffer_size()
         if self._reading_timer is None:
@@ -225,4 +241,5 @@ def bounded_http(settings: Settings) -> Any:
         patience=settings.client_timeout,
         max_connections=settings.max_connections,
         fixed=security_headers(settings),
+        unread=UnreadResponses(),
     )

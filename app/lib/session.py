@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
 from app.lib.database_errors import Violations, is_repeatable, is_retryable, translate
-from app.lib.tripwire import Options, scope
+from app.lib.tripwire import OWNER, Options, scope
+from app.lib.turns import Turns
 
 MAX_ATTEMPTS = 3
 NONE: Violations = {}
@@ -27,22 +28,56 @@ class Session(AsyncSession):
     tripwire holds them to: a user's, or of unscoped work that has a name.
     """
 
-    def __init__(self, engine: AsyncEngine, reader: AsyncEngine, scope: Options, deadline: float | None = None) -> None:
-        """`deadline`, in seconds, ends the wait for a database that is silent; one that is slow ends it itself."""
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        reader: AsyncEngine,
+        scope: Options,
+        deadline: float | None = None,
+        turns: Turns | None = None,
+    ) -> None:
+        """`deadline`, in seconds, ends the wait for a database that is silent; one that is slow ends it itself.
+
+        A user's session waits for its turn before it takes a connection; only one with a user has `turns`.
+        """
         super().__init__(bind=engine, expire_on_commit=False, execution_options=scope)
         self._scope = scope
         self._deadline = deadline
+        self._user_id: str = scope[OWNER] or ""
+        self._turns = turns if self._user_id else None
         self._violations: Violations = NONE  # of the transaction
         self._writer = engine.sync_engine
         self._reader = reader.sync_engine
 
     async def read(self, statement: Executable, parameters: Parameters) -> Rows:
         """Run one statement that changes nothing."""
-        return await self._run(self._reader.connect, statement, parameters, NONE, is_repeatable)
+        if self.in_transaction():
+            return await self._join(statement, parameters, NONE)
+        async with self._turn(writes=False):
+            return await self._run(self._reader.connect, statement, parameters, NONE, is_repeatable)
 
     async def write(self, statement: Executable, parameters: Parameters, violations: Violations = NONE) -> Rows:
         """Run one statement in a transaction of its own, committed on return."""
-        return await self._run(self._writer.begin, statement, parameters, violations, is_retryable)
+        if self.in_transaction():
+            return await self._join(statement, parameters, violations)
+        async with self._turn(writes=True):
+            return await self._run(self._writer.begin, statement, parameters, violations, is_retryable)
+
+    async def _join(self, statement: Executable, parameters: Parameters, violations: Violations) -> Rows:
+        with _translated({**self._violations, **violations}):
+            connection = await self.connection()
+            return _rows(await connection.execute(statement, parameters, execution_options=self._scope))
+
+    @asynccontextmanager
+    async def _turn(self, *, writes: bool) -> AsyncIterator[None]:
+        if self._turns is None:
+            yield
+            return
+        await self._turns.enter(self._user_id, writes=writes)
+        try:
+            yield
+        finally:
+            self._turns.leave(self._user_id, writes=writes)
 
     async def _run(
         self,
@@ -52,10 +87,6 @@ class Session(AsyncSession):
         violations: Violations,
         may_repeat: Callable[[BaseException], bool],
     ) -> Rows:
-        if self.in_transaction():
-            with _translated({**self._violations, **violations}):
-                connection = await self.connection()
-                return _rows(await connection.execute(statement, parameters, execution_options=self._scope))
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 async with asyncio.timeout(self._deadline):
@@ -75,9 +106,10 @@ class Session(AsyncSession):
             yield
             return
         self._violations = violations
-        with _translated(violations):
-            async with asyncio.timeout(self._deadline), self.begin():
-                yield
+        async with self._turn(writes=True):
+            with _translated(violations):
+                async with asyncio.timeout(self._deadline), self.begin():
+                    yield
 
     def once_committed(self, act: Callable[[], None]) -> None:
         """Do what must not come before the commit: after it, or now where no transaction has begun."""

@@ -22,7 +22,8 @@ MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: at least the size of the hash of HS256
 _ORIGIN = re.compile(r"https?://[^\s/?#@]+")
 NEW_SECRET = "openssl rand -base64 32"  # noqa: S105 - how to make one
 STORE_SCHEMES = ("redis", "rediss", "valkey", "valkeys")
-OPENABLE_PATHS = ("/api/health", "/api/schema", "/api/schema/openapi.json")
+HEALTH_PATH = "/api/health"
+OPENABLE_PATHS = (HEALTH_PATH, "/api/schema", "/api/schema/openapi.json")
 
 _WHAT_TO_SET = {
     "DATABASE_URL": "set it to postgresql://user:password@host:5432/database",
@@ -82,6 +83,7 @@ class Settings(BaseSettings):
     database_pool_timeout: int = Field(default=5, ge=1, le=300)
     database_connect_timeout: float = Field(default=5, gt=0, le=300)
     database_statement_timeout: float = Field(default=15, gt=0, le=3600)
+    database_lock_timeout: float = Field(default=2, ge=0.001, le=3600)
     database_rls: bool = False
     data_dir: Annotated[Path, BeforeValidator(_blank_is_default_folder)] = PROJECT / ".data"
 
@@ -106,6 +108,7 @@ class Settings(BaseSettings):
     client_timeout: float = Field(default=10, gt=0, le=300)
     max_connections: int = Field(default=5000, ge=0, le=1_000_000)
     max_requests_in_flight: int = Field(default=500, ge=0, le=1_000_000)
+    max_requests_per_user: int = Field(default=16, ge=0, le=1_000_000)
 
     tasks_dialect: bool = True
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import Executable, event
@@ -15,6 +15,7 @@ from app.lib.turns import Turns
 
 MAX_ATTEMPTS = 3
 NONE: Violations = {}
+_NO_TURN = nullcontext()
 
 type Parameters = dict[str, Any]
 type Rows = Sequence[Sequence[Any]]
@@ -24,8 +25,9 @@ class Session(AsyncSession):
     """An `AsyncSession` with two short ways beside it, for single statements that were built beforehand.
 
     `read` and `write` run connect, execute, fetch and close in one greenlet, and `read` in autocommit, which
-    saves BEGIN and ROLLBACK. Within `atomic()` both join its transaction. All of them are in the `scope` that the
-    tripwire holds them to: a user's, or of unscoped work that has a name.
+    saves BEGIN and ROLLBACK. A write is of one row, which the parameter `key` names. Within `atomic()` both join its
+    transaction. All of them are in the `scope` that the tripwire holds them to: a user's, or of unscoped work that has
+    a name.
     """
 
     def __init__(
@@ -53,31 +55,20 @@ class Session(AsyncSession):
         """Run one statement that changes nothing."""
         if self.in_transaction():
             return await self._join(statement, parameters, NONE)
-        async with self._turn(writes=False):
+        async with self._turns.read(self._user_id) if self._turns else _NO_TURN:
             return await self._run(self._reader.connect, statement, parameters, NONE, is_repeatable)
 
     async def write(self, statement: Executable, parameters: Parameters, violations: Violations = NONE) -> Rows:
         """Run one statement in a transaction of its own, committed on return."""
         if self.in_transaction():
             return await self._join(statement, parameters, violations)
-        async with self._turn(writes=True):
+        async with self._turns.write(self._user_id, parameters.get("key")) if self._turns else _NO_TURN:
             return await self._run(self._writer.begin, statement, parameters, violations, is_retryable)
 
     async def _join(self, statement: Executable, parameters: Parameters, violations: Violations) -> Rows:
         with _translated({**self._violations, **violations}):
             connection = await self.connection()
             return _rows(await connection.execute(statement, parameters, execution_options=self._scope))
-
-    @asynccontextmanager
-    async def _turn(self, *, writes: bool) -> AsyncIterator[None]:
-        if self._turns is None:
-            yield
-            return
-        await self._turns.enter(self._user_id, writes=writes)
-        try:
-            yield
-        finally:
-            self._turns.leave(self._user_id, writes=writes)
 
     async def _run(
         self,
@@ -106,7 +97,7 @@ class Session(AsyncSession):
             yield
             return
         self._violations = violations
-        async with self._turn(writes=True):
+        async with self._turns.transaction(self._user_id) if self._turns else _NO_TURN:
             with _translated(violations):
                 async with asyncio.timeout(self._deadline), self.begin():
                     yield

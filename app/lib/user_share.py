@@ -42,7 +42,7 @@ class UserShare:
         if not self._places.take(key):
             waiting = _Listener(receive)
             try:
-                await waiting.until(self._places.wait(key, WAIT_SECONDS, self._most_waiting))
+                await waiting.until(self._places.wait(key, WAIT_SECONDS, most_waiting=self._most_waiting))
             except (TimeoutError, QueueFull):
                 error = TooManyRequests(_LIMIT, round(WAIT_SECONDS), {})
                 await problem_reply(error, scope)(scope, receive, send)

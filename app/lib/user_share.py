@@ -94,14 +94,18 @@ class _Listener:
             raise
 
     async def _listen(self, patience: asyncio.Timeout) -> None:
-        while not self._has_left:
-            try:
-                message: Any = await self._receive()
-            except Exception as error:  # noqa: BLE001 - it is whoever reads the body to whom it matters
-                self._kept.append(error)
-                return
-            self._kept.append(message)
-            self._has_left = message["type"] == "http.disconnect"
-            if message.get("more_body"):
-                return
-        patience.reschedule(asyncio.get_running_loop().time())
+        try:
+            message = await self._keep()
+            if not message.get("more_body"):
+                message = await self._keep()
+        except Exception as error:  # noqa: BLE001 - it is whoever reads the body to whom it matters
+            self._kept.append(error)
+            return
+        if message["type"] == "http.disconnect":
+            self._has_left = True
+            patience.reschedule(asyncio.get_running_loop().time())
+
+    async def _keep(self) -> Any:
+        message: Any = await self._receive()
+        self._kept.append(message)
+        return message

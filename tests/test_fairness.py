@@ -158,6 +158,18 @@ class TestLockedRows:
             assert {answer.status_code for answer in await asyncio.gather(batch, *patches)} == {200}
             assert_nothing_is_held(app)
 
+    async def test_a_second_use_of_an_idempotency_key_does_not_wait_for_the_first(self, url: str) -> None:
+        async with application(url, database_lock_timeout=60) as (app, client_of):
+            mallory = client_of("mallory-3")
+            path = mallory.todos((todo := await mallory.create())["id"], "toggle-complete")
+            async with locked_rows(url, todo["id"]):
+                first = asyncio.ensure_future(mallory.post(path, headers={"Idempotency-Key": "one"}))
+                await until(partial(self._somebody_waits, url))
+                assert_problem(await mallory.post(path, headers={"Idempotency-Key": "one"}), 409)
+                other = asyncio.ensure_future(mallory.post(path, headers={"Idempotency-Key": "other"}))
+            assert [answer.json()["version"] for answer in await asyncio.gather(first, other)] == [2, 3]
+            assert_nothing_is_held(app)
+
 
 def assert_nothing_is_held(app: Litestar) -> None:
     """Assert that no turn at the database is lost, and no connection."""

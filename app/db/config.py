@@ -46,7 +46,7 @@ class Database:
         self._turns = Turns(connections, settings.database_pool_timeout)
         single = settings.model_copy(update={"database_pool_size": 1, "database_pool_overflow": 0})
         engine = alchemy_config(single, target).get_engine()
-        self.probe: Probe[Any] = Probe(engine, self._prepare(engine), self._deadline)
+        self.probe: Probe[Any] = Probe(engine, self._prepare(engine), settings.database_connect_timeout + 1)
 
     def _prepare(self, engine: AsyncEngine) -> AsyncEngine:
         """Watch what an engine sends, and return the one for its reads."""

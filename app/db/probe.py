@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.lib.session import Session
 from app.lib.tripwire import scope
 
-PATIENCE_SECONDS = 0.9
+PATIENCE_SECONDS = 0.9  # the answer to a health check comes within a second
 
 
 class Probe[AnswerT]:
@@ -21,12 +21,14 @@ class Probe[AnswerT]:
         self._deadline = deadline
         self._asking: asyncio.Task[AnswerT] | None = None
 
-    async def ask(self, question: Callable[[Session], Awaitable[AnswerT]]) -> AnswerT:
-        """Return the answer. Raises `TimeoutError` after `PATIENCE_SECONDS`, while the question goes on."""
+    async def ask(
+        self, question: Callable[[Session], Awaitable[AnswerT]], seconds: float | None = PATIENCE_SECONDS
+    ) -> AnswerT:
+        """Return the answer. Raises `TimeoutError` after so many seconds, while the question goes on."""
         if self._asking is None or self._asking.done():
             self._asking = asyncio.ensure_future(self._ask(question))
             self._asking.add_done_callback(_notice)
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(seconds):
             return await asyncio.shield(self._asking)
 
     async def close(self) -> None:

@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     database_pool_timeout: int = Field(default=5, ge=1, le=300)
     database_connect_timeout: float = Field(default=5, gt=0, le=300)
     database_statement_timeout: float = Field(default=15, gt=0, le=3600)
-    database_lock_timeout: float = Field(default=2, ge=0.001, le=3600)
+    database_lock_timeout: float = Field(default=2, gt=0, le=3600)
     database_rls: bool = False
     data_dir: Annotated[Path, BeforeValidator(_blank_is_default_folder)] = PROJECT / ".data"
 

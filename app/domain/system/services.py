@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from app.db.config import Database
 from app.db.migrate import pending_revisions
+from app.db.probe import PATIENCE_SECONDS
 from app.lib.errors import Unavailable
 
 
@@ -22,10 +23,10 @@ class Health(Struct):
         return self.status == "ok"
 
 
-async def check_health(database: Database) -> Health:
-    """Ask the database, in one round trip on a connection that no user can hold, within a second."""
+async def check_health(database: Database, seconds: float | None = PATIENCE_SECONDS) -> Health:
+    """Ask the database, in one round trip on a connection that no user can hold, within so many seconds."""
     try:
-        pending = await database.probe.ask(lambda session: pending_revisions(database, session))
+        pending = await database.probe.ask(lambda session: pending_revisions(database, session), seconds)
     except (Unavailable, TimeoutError):
         return Health("unavailable", "unreachable", "unknown")
     return Health("unavailable" if pending else "ok", "reachable", "pending" if pending else "current")

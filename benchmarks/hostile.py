@@ -1,7 +1,8 @@
 """Send hostile requests to a server of its own: `uv run --group bench python -m benchmarks.hostile`.
 
 Bad tokens, keys that nobody published, headers and bodies without end, clients that never finish; meanwhile one honest
-user goes on. Before that, each attack that one user with a good token can make on the others (`--part fairness`). Everything listens on 127.0.0.1, and the run is bounded in requests and in time.
+user goes on. Before that, each attack that one user with a good token can make on the others (`--part fairness`).
+Everything listens on 127.0.0.1, and the run is bounded in requests and in time.
 """
 
 import argparse

@@ -210,9 +210,10 @@ class Seen:
         return sum(each == status for each, _ in (*self.requests, *self.health))
 
 
-def be_honest(port: int, tokens: dict[str, str], over: Event, told: "Queue[Seen]") -> None:
+def be_honest(port: int, tokens: dict[str, str], ready: Event, over: Event, told: "Queue[Seen]") -> None:
     """Read and write as frontends do, and check the health, in a process of its own."""
     seen = Seen([], [])
+    ready.set()
     connection = http.client.HTTPConnection(HOST, port, timeout=SHOT_SECONDS)
     for turn in count():
         if over.is_set():
@@ -239,14 +240,14 @@ def be_honest(port: int, tokens: dict[str, str], over: Event, told: "Queue[Seen]
 async def watch(stage: Stage, attack: Callable[[Stage], Awaitable[None]] | None, seconds: float) -> tuple[Seen, float]:
     """Let honest users go on for so long, under an attack or in peace; give what they saw, and the most memory."""
     context = multiprocessing.get_context("spawn")
-    over, told = context.Event(), context.Queue()
+    ready, over, told = context.Event(), context.Event(), context.Queue()
     tokens = {user: stage.issuer.token(user) for user in (f"honest-{number}" for number in range(HONEST_USERS))}
-    process = context.Process(target=be_honest, args=(stage.server.port, tokens, over, told), daemon=True)
+    process = context.Process(target=be_honest, args=(stage.server.port, tokens, ready, over, told), daemon=True)
+    process.start()
+    await asyncio.to_thread(ready.wait, SHOT_SECONDS)
     task = asyncio.ensure_future(attack(stage)) if attack else None
     memory = Memory(stage.server.process)
     with memory.watched():
-        await asyncio.sleep(1)
-        process.start()
         await asyncio.sleep(seconds)
         over.set()
         seen = await asyncio.to_thread(told.get, timeout=2 * SHOT_SECONDS)
@@ -306,7 +307,7 @@ async def compare(stage: Stage, only: list[str], seconds: float, console: Consol
         times = seen.quantile(0.99) / calm.quantile(0.99)
         other = sum(status not in (200, 201, 503) for status, _ in (*seen.requests, *seen.health))
         health = max((milliseconds for _, milliseconds in seen.health), default=float("nan"))
-        bad = times > MOST_TIMES_SLOWER or seen.count(503) or other
+        bad = not times <= MOST_TIMES_SLOWER or seen.count(503) or other
         figures = (calm.quantile(0.5), seen.quantile(0.5), calm.quantile(0.99), seen.quantile(0.99), times, health)
         answers = ", ".join(f"{status}: {number}" for status, number in sorted(stage.answers.items()))
         cells = (*(f"{figure:.1f}" for figure in figures), str(seen.count(503)), str(other), f"{memory:.0f}", answers)

@@ -21,6 +21,7 @@ from app.db.seeding import seed_command
 from app.domain.users.services import UserDirectory
 from app.lib import log
 from app.lib.auth import AuthenticationWall, TokenVerifier, requires_owner
+from app.lib.client_address import ClientAddress
 from app.lib.cors import Cors, Preflight
 from app.lib.cursor import CursorSeal
 from app.lib.deployment_secret import DeploymentSecret
@@ -39,6 +40,7 @@ from app.lib.readmission import Readmission
 from app.lib.routes import unguarded, unowned
 from app.lib.scopes import requires_scope
 from app.lib.settings import Settings
+from app.lib.user_share import UserShare
 
 
 class Commands(CLIPlugin):
@@ -95,11 +97,14 @@ def _behind_the_wall(
     verifier = TokenVerifier(KeyRing(*_secrets(settings), *published), settings)
     handler: ASGIApp = Idempotency(router, DatabaseAnswers(), settings.body_limit)
     handler = Readmission(handler)
-    handler = AuthenticationWall(handler, verifier, settings, shared)
     if settings.max_requests_in_flight:
-        handler = LoadShedding(handler, settings.max_requests_in_flight)
+        address = ClientAddress(settings.trusted_proxies)
+        handler = LoadShedding(handler, settings.max_requests_in_flight, address)
+    if settings.max_requests_per_user:
+        handler = UserShare(handler, settings.max_requests_per_user)
+    handler = AuthenticationWall(handler, verifier, settings, shared)
     if published:
-        handler = FirstKeys(handler, published)  # who waits for them has no place among the requests in flight
+        handler = FirstKeys(handler, published)
     handler = Preflight(handler)
     handler = AllowedHosts(handler, settings.allowed_hosts)
     return Cors(handler, settings.cors_origins, settings.cors_allow_headers)

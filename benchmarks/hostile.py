@@ -1,117 +1,42 @@
 """Send hostile requests to a server of its own: `uv run --group bench python -m benchmarks.hostile`.
 
 Bad tokens, keys that nobody published, headers and bodies without end, clients that never finish; meanwhile one honest
-user goes on. Everything listens on 127.0.0.1, and the run is bounded in requests and in time.
+user goes on. Before that, each attack that one user with a good token can make on the others (`--part fairness`).
+Everything listens on 127.0.0.1, and the run is bounded in requests and in time.
 """
 
 import argparse
 import asyncio
-import base64
 import http.client
 import json
 import multiprocessing
 import random
 import secrets
 import sys
-import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
-from typing import Any
 
-import jwt
 import psutil
-from cryptography.hazmat.primitives.asymmetric import ed25519
-from jwt.algorithms import OKPAlgorithm
 from rich.console import Console
 from rich.table import Table
 
 from app.db.embedded import EmbeddedPostgresError
 from benchmarks.database import BenchmarkError, environment, manage, scratch_database
+from benchmarks.fairness import ATTACKER, Stage, compare
 from benchmarks.servers import HOST, SERVERS, Running, running
+from benchmarks.traffic import HONEST, KID, MIB, SHOT_SECONDS, Client, Issuer, Memory, chunked, forged, post, request
 
-KID = "published"
-HONEST, MALLORIES = "honest", 200
+MALLORIES = 200
 HONEST_PAUSE = 0.2  # seconds: 300 requests in a minute, half of what a user may send
 CLIENT_TIMEOUT = 2  # seconds that the server gives a slow client
-SHOT_SECONDS = 60
-SAMPLE_SECONDS = 0.2
-MIB = 1024 * 1024
 
 console = Console()
-console.width = max(console.width, 110)
-
-
-class Issuer:
-    """Signs tokens, and publishes its key as Better Auth does; counts who fetches it."""
-
-    def __init__(self) -> None:
-        self._key = ed25519.Ed25519PrivateKey.generate()
-        public = json.loads(OKPAlgorithm.to_jwk(self._key.public_key()))
-        self._document = json.dumps({"keys": [public | {"kid": KID, "alg": "EdDSA"}]}).encode()
-        self.fetches = 0
-
-    def token(self, user: str, **claims: Any) -> str:
-        now = int(time.time())
-        payload = {"sub": user, "iat": now, "exp": now + 3600} | claims
-        return jwt.encode(payload, self._key, "EdDSA", headers={"kid": KID})
-
-    @contextmanager
-    def published(self) -> Iterator[str]:
-        """Serve the key set, and give its URL."""
-        issuer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                issuer.fetches += 1
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(issuer._document)))
-                self.end_headers()
-                self.wfile.write(issuer._document)
-
-            def log_message(self, *_: Any) -> None:
-                """Say nothing."""
-
-        server = ThreadingHTTPServer((HOST, 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://{HOST}:{server.server_port}/api/auth/jwks"
-        finally:
-            server.shutdown()
-            server.server_close()
-
-
-def part(value: dict[str, Any]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
-
-
-def forged(**header: Any) -> str:
-    """Give a token that nobody signed, and that nobody has seen before."""
-    claims = {"sub": HONEST, "exp": int(time.time()) + 3600, "jti": secrets.token_hex(8)}
-    signature = base64.urlsafe_b64encode(secrets.token_bytes(64)).rstrip(b"=").decode()
-    return f"{part({'typ': 'JWT', 'alg': 'EdDSA'} | header)}.{part(claims)}.{signature}"
-
-
-def request(token: str = "", path: str = f"/api/{HONEST}/todos", *, method: str = "GET", more: str = "") -> bytes:
-    authorization = f"Authorization: Bearer {token}\r\n" if token else ""
-    return f"{method} {path} HTTP/1.1\r\nHost: {HOST}\r\n{authorization}{more}\r\n".encode()
-
-
-def post(token: str, path: str, body: bytes, length: int | None = None) -> bytes:
-    more = f"Content-Type: application/json\r\nContent-Length: {len(body) if length is None else length}\r\n"
-    return request(token, path, method="POST", more=more) + body
-
-
-def chunked(token: str, path: str, size: int) -> bytes:
-    more = "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
-    chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
-    return request(token, path, method="POST", more=more) + chunk * (size // 65536) + b"0\r\n\r\n"
+console.width = max(console.width, 160)
 
 
 @dataclass(frozen=True)
@@ -148,48 +73,6 @@ def attacks(issuer: Issuer) -> list[Attack]:
         Attack("JSON 100,000 deep", 10, lambda: post(*some(), b"[" * 100_000)),
         Attack("JSON of 10,000 mistakes", 5, lambda: post(*some(), mistakes)),
     ]
-
-
-class Client:
-    """A connection that is opened again when the server has closed it."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    async def send(self, data: bytes) -> str:
-        """Give the status of the answer, or what happened in its place."""
-        try:
-            async with asyncio.timeout(SHOT_SECONDS):
-                return await self._exchange(data)
-        except TimeoutError:
-            await self.close()
-            return "no answer"
-        except (OSError, asyncio.IncompleteReadError):
-            await self.close()
-            return "closed"
-
-    async def close(self) -> None:
-        if self._streams is not None:
-            self._streams[1].transport.abort()
-            self._streams = None
-
-    @staticmethod
-    def _is_spent(status: str, head: bytes) -> bool:
-        """Whether more of the last request may be expected, or on its way."""
-        return b"connection: close" in head or status in ("400", "408", "413")
-
-    async def _exchange(self, data: bytes) -> str:
-        if self._streams is None:
-            self._streams = await asyncio.open_connection(HOST, self._port)
-        reader, writer = self._streams
-        writer.write(data)
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        await reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0))
-        status = head.split(b" ")[1].decode()
-        if self._is_spent(status, head):
-            await self.close()
-        return status
 
 
 async def slow(port: int) -> str:
@@ -278,38 +161,6 @@ def honest_user(port: int, token: str) -> Iterator[list[tuple[int, float]]]:
         process.join(SHOT_SECONDS)
 
 
-class Memory:
-    """The resident memory of the server and of its children, sampled."""
-
-    def __init__(self, process: psutil.Process) -> None:
-        self._process = process
-        self._over = threading.Event()
-        self.samples = [self.now()]
-
-    def now(self) -> float:
-        family = [self._process, *self._process.children(recursive=True)]
-        return sum(member.memory_info().rss for member in family) / MIB
-
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        thread = threading.Thread(target=self._watch, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._over.set()
-            thread.join()
-
-    def _watch(self) -> None:
-        while not self._over.wait(SAMPLE_SECONDS):
-            self.samples.append(self.now())
-
-    def fifths(self) -> str:
-        """Give it at the start, and after each fifth of the time."""
-        last = len(self.samples) - 1
-        return ", ".join(f"{self.samples[last * n // 5]:.1f}" for n in range(6))
-
-
 def run(options: argparse.Namespace) -> None:
     issuer = Issuer()
     with ExitStack() as stack:
@@ -380,6 +231,22 @@ def connections(server: Running) -> int:
     return sum(one.laddr.port == server.port and one.status == psutil.CONN_ESTABLISHED for one in found)
 
 
+def run_fairness(options: argparse.Namespace) -> None:
+    """Run the attacks of one user on the others, each on its own."""
+    issuer = Issuer()
+    with ExitStack() as stack:
+        url = stack.enter_context(scratch_database(options.database_url))
+        env = environment(url, secrets.token_urlsafe(32), 10) | {
+            "BETTER_AUTH_JWKS_URL": stack.enter_context(issuer.published()),
+            "RATE_LIMIT_PER_MINUTE": str(options.rate_limit),
+            "DATABASE_POOL_OVERFLOW": "10",
+        }
+        manage("migrate", env=env)
+        server = stack.enter_context(running(SERVERS["app"], env))
+        stage = Stage(server, issuer, url, issuer.token(ATTACKER))
+        asyncio.run(compare(stage, options.only, options.each, console))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile", description=__doc__)
     parser.add_argument("--requests", type=int, default=100_000, help="of all kinds (100000)")
@@ -387,8 +254,16 @@ def main() -> int:
     parser.add_argument("--connections", type=int, default=64, help="that attack at once, beside 200 slow ones (64)")
     parser.add_argument("--seconds", type=int, default=600, help="after which it ends in any case (600)")
     parser.add_argument("--database-url", help="a PostgreSQL where databases can be created; else the embedded one")
+    parser.add_argument("--part", choices=("flood", "fairness", "all"), default="all", help="of the run (all)")
+    parser.add_argument("--each", type=float, default=10, help="seconds of each attack of one user (10)")
+    parser.add_argument("--only", action="append", default=[], help="those attacks with this in their name")
+    parser.add_argument("--rate-limit", type=int, default=0, help="requests of a user in a minute (0: none)")
+    options = parser.parse_args()
     try:
-        run(parser.parse_args())
+        if options.part in ("fairness", "all"):
+            run_fairness(options)
+        if options.part in ("flood", "all"):
+            run(options)
     except (BenchmarkError, EmbeddedPostgresError, OSError) as error:
         console.print(str(error), style="red", markup=False, highlight=False)
         return 1

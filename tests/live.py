@@ -8,16 +8,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import asyncpg
+import uvicorn
 from click.testing import CliRunner
+from litestar import Litestar
 from litestar.cli._utils import LitestarEnv
 from litestar.cli.main import litestar_group
 
 from app.lib.cli import explained
+from app.lib.server import bounded_http
 from app.lib.settings import PROJECT, Settings
 from app.main import create_app
 from tests.canaries import leaks
@@ -138,6 +142,21 @@ class Server:
 
         wait_until(met)
         return self
+
+
+@asynccontextmanager
+async def listening(app: Litestar, *, bounded: bool = False) -> AsyncIterator[int]:
+    """Serve an application that runs already on a port, within this process; `bounded` as `manage.py run` does."""
+    http: Any = bounded_http(app.state.settings) if bounded else "auto"
+    config = uvicorn.Config(app, port=free_port(), lifespan="off", log_level="critical", ws="none", http=http)
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server._serve())
+    await until(lambda: server.started)
+    try:
+        yield server.config.port
+    finally:
+        server.should_exit = True
+        await task
 
 
 def free_port() -> int:

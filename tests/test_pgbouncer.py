@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from litestar import Litestar
-from sqlalchemy import URL, insert, make_url, text
+from sqlalchemy import URL, func, insert, make_url, select, text
 
 from app.db.config import Database, ordinary_url
 from app.db.migrate import migrate
@@ -137,6 +137,17 @@ async def test_toggles_at_once_lose_none(carol: Client) -> None:
 
 async def test_health_is_good(carol: Client) -> None:
     assert (await carol.get("/api/health")).json()["status"] == "ok"
+
+
+async def test_limits_of_time_hold_for_each_transaction(pooled_app: Litestar) -> None:
+    database: Database = pooled_app.state.database
+    shown = select(func.current_setting("lock_timeout"), func.current_setting("statement_timeout"))
+    limits = ("2s", "15s")
+    assert await database.session("anybody").read(shown, {}) == [limits]
+    session = database.session("anybody")
+    async with session.atomic():
+        assert await session.read(shown, {}) == [limits]
+    assert await database.probe.ask(lambda session: session.read(shown, {})) == [limits]
 
 
 async def test_users_on_shared_connections_stay_apart(

@@ -10,7 +10,7 @@ from sqlalchemy.schema import CreateTable, DropTable
 
 async def unlimited(connection: AsyncConnection) -> None:
     """Lift the limits of time for the connection's transaction."""
-    for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
+    for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
         await connection.execute(select(func.set_config(name, "0", True)))
 
 

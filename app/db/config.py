@@ -8,14 +8,17 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 from advanced_alchemy.extensions.litestar import EngineConfig, SQLAlchemyAsyncConfig
 from sqlalchemy import ExceptionContext, event, make_url
 from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.db import libpq, row_security
 from app.db.base import owners
 from app.db.embedded import EmbeddedPostgres
+from app.db.limits import limit_transactions, time_limits
+from app.db.probe import Probe
 from app.db.supervisor import EmbeddedPostgresError
 from app.lib.database_errors import is_lost
 from app.lib.database_url import ConnectionTarget, parse_database_url
@@ -24,6 +27,7 @@ from app.lib.session import Session
 from app.lib.settings import Settings
 from app.lib.statement_budget import MAX_SHAPES
 from app.lib.tripwire import scope, set_tripwire
+from app.lib.turns import Turns
 
 
 class Database:
@@ -39,22 +43,31 @@ class Database:
         self.secured = settings.database_rls
         # In autocommit a single SELECT needs no BEGIN and no ROLLBACK. Behind PgBouncer a statement is prepared
         # and executed on one server connection only within a transaction, and row-level security asks for one, too.
-        single = target.pooled or self.secured
-        self.reader = self.engine if single else self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._has_transactions_only = target.pooled or self.secured
+        self.reader = self._prepare(self.engine)
         waits = (settings.database_pool_timeout, settings.database_connect_timeout, settings.database_statement_timeout)
         self._deadline = sum(waits) + 1
-        event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
-        event.listen(self.engine.sync_engine, "handle_error", LostConnections())
-        set_tripwire(self.engine.sync_engine, owners)
+        connections = settings.database_pool_size + settings.database_pool_overflow
+        self._turns = Turns(connections, settings.database_pool_timeout)
+        single = settings.model_copy(update={"database_pool_size": 1, "database_pool_overflow": 0})
+        engine = alchemy_config(single, target).get_engine()
+        self.probe: Probe[Any] = Probe(engine, self._prepare(engine), settings.database_connect_timeout + 1)
+
+    def _prepare(self, engine: AsyncEngine) -> AsyncEngine:
+        """Watch what an engine sends, and return the one for its reads."""
+        event.listen(engine.sync_engine, "checkout", _refuse_closed)
+        event.listen(engine.sync_engine, "handle_error", LostConnections())
+        set_tripwire(engine.sync_engine, owners)
         if self.secured:
-            row_security.announce_users(self.engine.sync_engine)
+            row_security.announce_users(engine.sync_engine)
+        return engine if self._has_transactions_only else engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def session(self, user_id: str | None = None, *, unscoped: str | None = None) -> Session:
         """Make a session; it takes a connection only while it works.
 
         It reaches the rows of `user_id` alone. Work on those of several users says by `unscoped` what it is for.
         """
-        return Session(self.engine, self.reader, scope(user_id, unscoped), self._deadline)
+        return Session(self.engine, self.reader, scope(user_id, unscoped), self._deadline, self._turns)
 
     @asynccontextmanager
     async def begin(self, *, unscoped: str) -> AsyncIterator[AsyncConnection]:
@@ -66,6 +79,7 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self.probe.close()
         await self.engine.dispose()
 
 
@@ -110,11 +124,16 @@ async def ordinary_url(settings: Settings, url: str) -> str:
 def alchemy_config(settings: Settings, target: ConnectionTarget) -> SQLAlchemyAsyncConfig:
     """Build advanced-alchemy's configuration: no commit hook, for a lost commit must not be answered with 201."""
     arguments: dict[str, Any] = {"timeout": settings.database_connect_timeout, **target.arguments}
-    arguments["server_settings"] = _session_settings(settings, target)
+    given = target.arguments.get("server_settings", {})
+    limits = time_limits(settings, given.get("options", ""))
+    # A pooler's connections belong to everybody: what is set there is set for a transaction.
+    own = {} if target.pooled else limits | {"timezone": "UTC"}
+    arguments["server_settings"] = {"application_name": "todo-backend", **own, **given}
+    kind: type[Any] = row_security.ScopedConnection if settings.database_rls else asyncpg.Connection
     if target.pooled:
         arguments |= _without_prepared_statements()
-    if settings.database_rls:
-        arguments["connection_class"] = row_security.ScopedConnection
+        kind = limit_transactions(kind, limits)
+    arguments["connection_class"] = kind
     engine = EngineConfig(
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_pool_overflow,
@@ -127,17 +146,6 @@ def alchemy_config(settings: Settings, target: ConnectionTarget) -> SQLAlchemyAs
     return SQLAlchemyAsyncConfig(
         connection_string=target.url.render_as_string(hide_password=False), engine_config=engine
     )
-
-
-def _session_settings(settings: Settings, target: ConnectionTarget) -> dict[str, str]:
-    """Give what each connection sets; the URL's own come first, and a pooler's connections belong to everybody."""
-    given = target.arguments.get("server_settings", {})
-    limit = str(round(settings.database_statement_timeout * 1000))
-    limits = {"statement_timeout": limit, "idle_in_transaction_session_timeout": limit, "timezone": "UTC"}
-    own = (
-        {} if target.pooled else {name: value for name, value in limits.items() if name not in given.get("options", "")}
-    )
-    return {"application_name": "todo-backend", **own, **given}
 
 
 def _without_prepared_statements() -> dict[str, Any]:

@@ -24,6 +24,7 @@ from app.db.config import Database
 from app.db.suitability import refuse_unsuitable
 from app.lib.database_errors import lacks_schema
 from app.lib.errors import OperatorError, Unavailable
+from app.lib.session import Session
 
 VERSION_TABLE = "alembic_version"
 LOCK_TIMEOUT = "10s"
@@ -56,15 +57,15 @@ def revisions() -> list[Script]:
     return list(reversed(list(scripts().walk_revisions())))
 
 
-async def current_revision(database: Database) -> str | None:
+async def current_revision(database: Database, session: Session | None = None) -> str | None:
     """The migration that the database is at; None before the first. Raises `Unavailable`."""
-    return (await _read_state(database))[0]
+    return (await _read_state(database, session))[0]
 
 
-async def _read_state(database: Database) -> tuple[str | None, bool]:
+async def _read_state(database: Database, session: Session | None) -> tuple[str | None, bool]:
     """Return the revision, and whether the database refuses writes."""
     try:
-        rows = await database.session().read(_STATE, {})
+        rows = await (session or database.session()).read(_STATE, {})
     except Unavailable as error:
         if lacks_schema(error):
             return None, False
@@ -72,20 +73,21 @@ async def _read_state(database: Database) -> tuple[str | None, bool]:
     return (rows[0][0], rows[0][1]) if rows else (None, False)
 
 
-async def pending_revisions(database: Database) -> list[str]:
+async def pending_revisions(database: Database, session: Session | None = None) -> list[str]:
     """The migrations that are not applied yet. Raises `Unavailable`."""
-    return _revisions_after(await current_revision(database))
+    return _revisions_after(await current_revision(database, session))
 
 
-async def pending_and_read_only(database: Database) -> tuple[list[str], bool]:
+async def pending_and_read_only(database: Database, session: Session | None = None) -> tuple[list[str], bool]:
     """As `pending_revisions`, and whether the database refuses writes, in the same round trip.
 
     Where it does, the connections are dropped: after a failover they lead to a standby, and new ones may not.
     """
-    current, read_only = await _read_state(database)
+    current, read_only = await _read_state(database, session)
     if read_only:
-        with suppress(Unavailable):
-            await database.session().write(_WRITE_NOTHING, {})
+        for each in (session, database.session()) if session else (database.session(),):
+            with suppress(Unavailable):
+                await each.write(_WRITE_NOTHING, {})
     return _revisions_after(current), read_only
 
 

@@ -209,11 +209,8 @@ class AuthenticationWall:
         scope["user"] = identity = await self._identify(scope)
         scope["state"]["headers"] = await self._requests.take(identity.id[:MAX_USER_ID])
         user_id = user_in(scope["path"])
-        if user_id is not None:
-            if not owns(identity, user_id):
-                raise Forbidden
-            admission: Admission = scope["litestar_app"].state.users
-            await admission.admit(identity)
+        if user_id is not None and not owns(identity, user_id):
+            raise Forbidden
 
     async def _identify(self, scope: Scope) -> Identity:
         """Only failures count against an address: behind the same one there may be honest users."""

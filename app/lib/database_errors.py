@@ -7,7 +7,7 @@ from enum import Enum, auto
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from app.lib.errors import ApiError, Conflict, FieldError, Invalid, OwnerGone, Unavailable
+from app.lib.errors import ApiError, Busy, Conflict, FieldError, Invalid, OwnerGone, Unavailable
 
 type Violations = Mapping[str, FieldError | ApiError]
 """What a broken constraint, by its name, or an SQLSTATE means to the client."""
@@ -17,6 +17,7 @@ class Meaning(Enum):
     """What an SQLSTATE says about the request, and about the connection."""
 
     AWAY = auto()  # 503: the same request may succeed soon
+    BUSY = auto()  # 503: something else holds the row for too long
     LOST = auto()  # 503, and this connection serves nobody any more
     UNDONE = auto()  # nothing was done: repeated here, then 503
     SCHEMA = auto()  # 503: the tables are not those of this release
@@ -51,7 +52,7 @@ MEANINGS: dict[str, Meaning] = {
     "42P01": Meaning.SCHEMA,  # no such table
     "42P05": Meaning.LOST,  # the prepared statement exists already: as 26000
     "53": Meaning.AWAY,  # out of connections, memory or disk
-    "55P03": Meaning.AWAY,  # lock timeout
+    "55P03": Meaning.BUSY,  # lock timeout
     "57014": Meaning.AWAY,  # statement timeout
     "57P01": Meaning.LOST,  # shut down, or terminated
     "57P02": Meaning.LOST,  # crash of another process of the server
@@ -126,8 +127,8 @@ def translate(error: BaseException, violations: Violations) -> ApiError | OwnerG
 
 def _answer(meant: Meaning | None, state: str, constraint: str | None) -> ApiError | None:
     match meant:
-        case Meaning.AWAY | Meaning.LOST | Meaning.UNDONE:
-            return Unavailable()
+        case Meaning.BUSY | Meaning.AWAY | Meaning.LOST | Meaning.UNDONE:
+            return Busy() if meant is Meaning.BUSY else Unavailable()
         case Meaning.SCHEMA:
             return Unavailable().logged_as("schema_mismatch", state)
         case Meaning.CONFLICT:

@@ -237,6 +237,13 @@ class Unavailable(ApiError):
         super().__init__(detail, headers={"Retry-After": RETRY_AFTER_SECONDS}, **members)
 
 
+class Busy(Unavailable):
+    """Other work of the same user, or on the same rows, takes too long to wait for; nothing was done."""
+
+    detail = "Another request holds what this one needs, try again later"
+    event = "busy"
+
+
 class Overloaded(Unavailable):
     """More requests, or connections, are open than this process takes."""
 

@@ -20,6 +20,7 @@ REPLAYED = (b"idempotency-replayed", b"true")
 VISIBLE_ASCII = re.compile(rb"[\x21-\x7e]{1,255}")
 _IN_PLACE_OF_THE_HANDLER = "in place of the handler"
 BAD_KEY = FieldError("Expected 1 to 255 visible ASCII characters", parameter="Idempotency-Key")
+IN_PROGRESS = "A request with this Idempotency-Key is being processed"
 OTHER_REQUEST = FieldError("The key was used for another request", parameter="Idempotency-Key")
 
 
@@ -58,6 +59,7 @@ class Idempotency:
         self._app = app
         self._store = store
         self._body_limit = body_limit
+        self._running: set[tuple[str, str]] = set()  # here, where a user's transactions wait for each other
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what has no key."""
@@ -83,11 +85,20 @@ class Idempotency:
 
     async def _once(self, scope: Scope, key: str, body: bytes) -> Answer:
         user_id: str = scope["user"].id
+        if (user_id, key) in self._running:
+            raise Conflict(IN_PROGRESS)
+        self._running.add((user_id, key))
+        try:
+            return await self._claimed(scope, user_id, key, body)
+        finally:
+            self._running.discard((user_id, key))
+
+    async def _claimed(self, scope: Scope, user_id: str, key: str, body: bytes) -> Answer:
         session: Session = scope["litestar_app"].state.database.session(user_id)
         fingerprint = _fingerprint(scope, body)
         async with session.atomic():
             if not await self._store.claim(session, user_id, key):
-                raise Conflict("A request with this Idempotency-Key is being processed")
+                raise Conflict(IN_PROGRESS)
             if not (stored := await self._store.find(session, user_id, key)):
                 scope["state"]["session"] = session
                 answer = await _answer(self._app, scope, body)

@@ -17,6 +17,8 @@ from app.lib.hosts import from_absolute_target, judged_by
 from app.lib.reply import PROBLEM_HEADERS, header_pairs, security_headers
 from app.lib.request_parser import RequestParser, fault_in_head, is_plain_head
 from app.lib.settings import Settings
+from app.lib.unread import UnreadResponses
+from app.lib.user_share import holder_of
 
 MAX_HEADER_BYTES = 64 * 1024
 PIECE_BYTES = 16 * 1024
@@ -56,9 +58,11 @@ class BoundedHttp(HttpToolsProtocol):
         max_connections: int,
         fixed: list[tuple[bytes, bytes]],
         root: str,
+        unread: UnreadResponses,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
+        self._unread_responses = unread
         self._patience = patience
         self._max_connections = max_connections
         self._fixed = fixed
@@ -120,6 +124,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._enter(_Phase.BODY)
         if self.expect_100_continue:
             self.cycle.send = partial(_send_without_continue, self.cycle, self.cycle.send)  # type: ignore[method-assign]
+        self.cycle.send = partial(self._send, self.cycle, self.cycle.send)  # type: ignore[method-assign]
 
     def _look_closely(self, version: str) -> None:
         self._fault = fault_in_head(self.parser.get_method(), self.url, version, self.headers)
@@ -223,6 +228,12 @@ class BoundedHttp(HttpToolsProtocol):
             raise self._given_up[1]
         return message
 
+    async def _send(self, cycle: RequestResponseCycle, send: ASGISendCallable, message: ASGISendEvent) -> None:
+        """Send, and return when the client has read: until then the request is in progress, for its user."""
+        await send(message)
+        if self.flow.write_paused and not cycle.disconnected:
+            await self._unread_responses.drain(holder_of(cycle.scope), self.transport, self.flow.drain)  # type: ignore[arg-type]
+
     def _watch_reading(self) -> None:
         self._unread = self.transport.get_write_buffer_size()
         if self._reading_timer is None:
@@ -290,4 +301,5 @@ def bounded_http(settings: Settings) -> Any:
         max_connections=settings.max_connections,
         fixed=security_headers(settings),
         root=f"{settings.root_path}/",
+        unread=UnreadResponses(),
     )

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import Executable, event
@@ -10,10 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
 from app.lib.database_errors import Violations, is_repeatable, is_retryable, translate
-from app.lib.tripwire import Options, scope
+from app.lib.tripwire import OWNER, Options, scope
+from app.lib.turns import Turns
 
 MAX_ATTEMPTS = 3
 NONE: Violations = {}
+_NO_TURN = nullcontext()
 
 type Parameters = dict[str, Any]
 type Rows = Sequence[Sequence[Any]]
@@ -23,26 +25,50 @@ class Session(AsyncSession):
     """An `AsyncSession` with two short ways beside it, for single statements that were built beforehand.
 
     `read` and `write` run connect, execute, fetch and close in one greenlet, and `read` in autocommit, which
-    saves BEGIN and ROLLBACK. Within `atomic()` both join its transaction. All of them are in the `scope` that the
-    tripwire holds them to: a user's, or of unscoped work that has a name.
+    saves BEGIN and ROLLBACK. A write is of one row, which the parameter `key` names. Within `atomic()` both join its
+    transaction. All of them are in the `scope` that the tripwire holds them to: a user's, or of unscoped work that has
+    a name.
     """
 
-    def __init__(self, engine: AsyncEngine, reader: AsyncEngine, scope: Options, deadline: float | None = None) -> None:
-        """`deadline`, in seconds, ends the wait for a database that is silent; one that is slow ends it itself."""
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        reader: AsyncEngine,
+        scope: Options,
+        deadline: float | None = None,
+        turns: Turns | None = None,
+    ) -> None:
+        """`deadline`, in seconds, ends the wait for a database that is silent; one that is slow ends it itself.
+
+        A user's session waits for its turn before it takes a connection; only one with a user has `turns`.
+        """
         super().__init__(bind=engine, expire_on_commit=False, execution_options=scope)
         self._scope = scope
         self._deadline = deadline
+        self._user_id: str = scope[OWNER] or ""
+        self._turns = turns if self._user_id else None
         self._violations: Violations = NONE  # of the transaction
         self._writer = engine.sync_engine
         self._reader = reader.sync_engine
 
     async def read(self, statement: Executable, parameters: Parameters, violations: Violations = NONE) -> Rows:
         """Run one statement that changes nothing."""
-        return await self._run(self._reader.connect, statement, parameters, violations, is_repeatable)
+        if self.in_transaction():
+            return await self._join(statement, parameters, violations)
+        async with self._turns.read(self._user_id) if self._turns else _NO_TURN:
+            return await self._run(self._reader.connect, statement, parameters, violations, is_repeatable)
 
     async def write(self, statement: Executable, parameters: Parameters, violations: Violations = NONE) -> Rows:
         """Run one statement in a transaction of its own, committed on return."""
-        return await self._run(self._writer.begin, statement, parameters, violations, is_retryable)
+        if self.in_transaction():
+            return await self._join(statement, parameters, violations)
+        async with self._turns.write(self._user_id, parameters.get("key")) if self._turns else _NO_TURN:
+            return await self._run(self._writer.begin, statement, parameters, violations, is_retryable)
+
+    async def _join(self, statement: Executable, parameters: Parameters, violations: Violations) -> Rows:
+        with _translated({**self._violations, **violations}):
+            connection = await self.connection()
+            return _rows(await connection.execute(statement, parameters, execution_options=self._scope))
 
     async def _run(
         self,
@@ -52,10 +78,6 @@ class Session(AsyncSession):
         violations: Violations,
         may_repeat: Callable[[BaseException], bool],
     ) -> Rows:
-        if self.in_transaction():
-            with _translated({**self._violations, **violations}):
-                connection = await self.connection()
-                return _rows(await connection.execute(statement, parameters, execution_options=self._scope))
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 async with asyncio.timeout(self._deadline):
@@ -75,9 +97,10 @@ class Session(AsyncSession):
             yield
             return
         self._violations = violations
-        with _translated(violations):
-            async with asyncio.timeout(self._deadline), self.begin():
-                yield
+        async with self._turns.transaction(self._user_id) if self._turns else _NO_TURN:
+            with _translated(violations):
+                async with asyncio.timeout(self._deadline), self.begin():
+                    yield
 
     def once_committed(self, act: Callable[[], None]) -> None:
         """Do what must not come before the commit: after it, or now where no transaction has begun."""

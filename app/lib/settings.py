@@ -36,7 +36,8 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]+")
 PATH_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)+")
 NEW_SECRET = "openssl rand -base64 32"  # noqa: S105 - how to make one
 STORE_SCHEMES = ("redis", "rediss", "valkey", "valkeys")
-OPENABLE_PATHS = ("/api/health", "/api/schema", "/api/schema/openapi.json")
+HEALTH_PATH = "/api/health"
+OPENABLE_PATHS = (HEALTH_PATH, "/api/schema", "/api/schema/openapi.json")
 
 _WHAT_TO_SET = {
     "DATABASE_URL": "set it to postgresql://user:password@host:5432/database",
@@ -76,6 +77,7 @@ class Settings(BaseSettings):
     database_pool_timeout: int = Field(default=5, ge=1, le=300)
     database_connect_timeout: float = Field(default=5, gt=0, le=300)
     database_statement_timeout: float = Field(default=15, gt=0, le=3600)
+    database_lock_timeout: float = Field(default=2, gt=0, le=3600)
     database_rls: bool = False
     data_dir: FilePath = PROJECT / ".data"
 
@@ -104,6 +106,7 @@ class Settings(BaseSettings):
     max_connections: int = Field(default=5000, ge=0, le=1_000_000)
     max_requests_in_flight: int = Field(default=500, ge=0, le=1_000_000)
     max_rows_per_user: int = Field(default=100_000, ge=0, le=2**31 - 1)
+    max_requests_per_user: int = Field(default=16, ge=0, le=1_000_000)
 
     tasks_dialect: bool = True
 

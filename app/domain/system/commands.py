@@ -183,7 +183,7 @@ def health(app: Litestar) -> None:
 
     async def work() -> None:
         async with open_database(settings_of(app)) as database:
-            state = await check_health(database)
+            state = await check_health(database, None)  # bounded by the time to connect
         click.echo(f"{state.status}: database {state.database}, migrations {state.migrations}")
         if not state.is_good:
             raise SystemExit(1)

@@ -7,6 +7,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.db.config import Database
 from app.db.migrate import pending_and_read_only
+from app.db.probe import PATIENCE_SECONDS
 from app.lib.errors import Unavailable
 
 
@@ -23,11 +24,11 @@ class Health(Struct):
         return self.status == "ok"
 
 
-async def check_health(database: Database) -> Health:
-    """Ask the database, in one round trip."""
+async def check_health(database: Database, seconds: float | None = PATIENCE_SECONDS) -> Health:
+    """Ask the database, in one round trip on a connection that no user can hold, within so many seconds."""
     try:
-        pending, read_only = await pending_and_read_only(database)
-    except (Unavailable, DBAPIError):  # an error of any kind is an answer here
+        pending, read_only = await database.probe.ask(lambda session: pending_and_read_only(database, session), seconds)
+    except (Unavailable, DBAPIError, TimeoutError):  # an error of any kind is an answer here
         return Health("unavailable", "unreachable", "unknown")
     return Health(
         "unavailable" if pending or read_only else "ok",

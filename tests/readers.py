@@ -14,7 +14,8 @@ class Reader:
     def __init__(self, client: Client, path: str) -> None:
         self.taken: list[dict[str, Any]] = []
         self.gone, self.more = asyncio.Event(), asyncio.Semaphore(0)
-        self._headers = [(name.encode(), value.encode()) for name, value in client.headers.items()]
+        headers = {"host": "testserver"} | dict(client.headers)
+        self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
         self._path, _, self._query = client.path(path).partition("?")
         self._asked = False
 

@@ -21,6 +21,18 @@ LEVELS = {"core", "full"}
 
 # What a client can neither see nor bring about, and which tests hold it instead.
 ELSEWHERE = {
+    "PUT does not look at the preferences.": "tests/domain/todos/test_defaults.py",
+    "Quota: a user has at most": "tests/domain/todos/test_quota.py",
+    "What creates one more is 409": "tests/domain/todos/test_quota.py",
+    "The limit is exact for each server process": "tests/domain/todos/test_quota.py",
+    "several processes together may pass it": "tests/domain/todos/test_quota.py",
+    "MAX_ROWS_PER_USER: 100000": "tests/domain/todos/test_quota.py",
+    "409 beyond;": "tests/domain/todos/test_quota.py",
+    "The end is behind the last todo of the list": "tests/domain/todos/test_clock.py",
+    "A time zone that the database does not know": "tests/domain/todos/test_due.py",
+    "It is in the order, and of the tasks, that matched": "tests/domain/todos/test_task_stream.py",
+    "a task that no longer matches when its chunk": "tests/domain/todos/test_task_stream.py",
+    "A failure midway leaves the array": "tests/domain/todos/test_task_stream.py",
     "EdDSA, ES256, ES512, PS256, RS256 from the JWKS": "tests/better_auth/test_jwt_plugin.py",
     "exp, nbf and iat are numbers (RFC 7519, 4.1)": "tests/lib/test_auth_wall.py",
     "an iat in the future, beyond the leeway, is refused like an nbf.": "tests/lib/test_auth_wall.py",

@@ -438,7 +438,7 @@ class TestExport:
 
 def exports() -> int:
     """Count the exports that are under way in this process."""
-    return sum("JsonLines._send" in repr(task.get_coro()) for task in asyncio.all_tasks())
+    return sum("Streamed._send" in repr(task.get_coro()) for task in asyncio.all_tasks())
 
 
 class TestStop:

@@ -37,7 +37,7 @@ TAGS = [f"tag {number}" for number in range(21)]
 
 class TestFields:
     @says("title: string: 1..200 after trimming")
-    @pytest.mark.parametrize("title", ["x", "x" * 200, "😀" * 200, "a\tb\n c", "é" * 200, "0", "null"])
+    @pytest.mark.parametrize("title", ["x", "x" * 200, "😀" * 200, "é" * 200, "0", "null"])
     def test_a_title(self, alice: User, title: str) -> None:
         assert alice.create(title=title)["title"] == title
         assert alice.create(title=f" \t\n{title} \r\n ")["title"] == title

@@ -84,6 +84,8 @@ def _preferred(changes: Mapping[str, Any]) -> dict[str, ColumnElement[Any]]:
 class UnknownTimeZone(ApiError):
     """PostgreSQL does not know the time zone of the profile, which Python knew when it was stored."""
 
+    detail = "The database does not know the time zone of the profile"
+
 
 def _days(name: str) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
     """Return today and the day that a todo is due, on the user's own calendar.

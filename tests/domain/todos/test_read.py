@@ -28,9 +28,10 @@ class TestGetTodo(OneTodo):
         todo = await alice.create()
         assert (await alice.get(alice.todos(todo["id"].upper()))).json() == todo
 
-    async def test_conditions_of_writes_do_not_matter(self, alice: Client) -> None:
+    async def test_stale_if_match_is_412(self, alice: Client) -> None:
         todo = await alice.create()
-        assert (await self.ask(alice, todo, **{"If-Match": '"9"'})).status_code == 200
+        assert (await self.ask(alice, todo, **{"If-Match": '"9"'})).status_code == 412
+        assert (await self.ask(alice, todo, **{"If-Match": '"1"'})).status_code == 200
 
     async def test_a_row_without_options_has_every_field(self, app: Litestar, alice: Client) -> None:
         row = todo_row(alice.user_id, version=7)

@@ -29,6 +29,7 @@ UNSCOPED = {
     ("app/db/suitability.py", "check the encoding"),
     ("app/domain/system/checks.py", "check the encoding"),
     ("app/domain/system/checks.py", "check row-level security"),
+    ("app/domain/system/checks.py", "check time zones"),
     ("app/domain/users/commands.py", "erase a user"),
     ("app/domain/users/commands.py", "import a user"),
     ("app/domain/users/administration.py", "administer users"),

@@ -17,6 +17,7 @@ from app.db.archive import PROFILE, Kind, kinds
 from app.db.base import users_table
 from app.db.bulk import copy_rows
 from app.db.import_rules import fault_of
+from app.lib.cli import escaped
 from app.lib.database_errors import sqlstate
 from app.lib.errors import OperatorError
 
@@ -101,7 +102,7 @@ class Archive:
 
     def refuse(self, number: int, reason: str) -> Never:
         """Raises `OperatorError`."""
-        raise OperatorError(f"{self._path.name}, line {number}: {reason}. Nothing was imported.")
+        raise OperatorError(escaped(f"{self._path.name}, line {number}: {reason}. Nothing was imported."))
 
     async def _copy(self, connection: AsyncConnection, kind: Kind) -> int:
         """Copy the rows of one kind: references among them are checked at the end of the one statement."""

@@ -31,6 +31,7 @@ MEANINGS: dict[str, Meaning] = {
     "22": Meaning.DATA,
     "23000": Meaning.CONFLICT,
     "23001": Meaning.CONFLICT,  # still referenced
+    "23502": Meaning.RULE,  # not null
     "23503": Meaning.CONFLICT,  # a reference to what is gone meanwhile
     "23505": Meaning.CONFLICT,  # a double
     "23514": Meaning.RULE,  # check
@@ -51,6 +52,8 @@ MEANINGS: dict[str, Meaning] = {
     "42883": Meaning.SCHEMA,  # no such function
     "42P01": Meaning.SCHEMA,  # no such table
     "42P05": Meaning.LOST,  # the prepared statement exists already: as 26000
+    "42501": Meaning.SCHEMA,  # the role lacks a privilege on a table
+    "44000": Meaning.RULE,  # a view's check option
     "53": Meaning.AWAY,  # out of connections, memory or disk
     "55P03": Meaning.BUSY,  # lock timeout
     "57014": Meaning.AWAY,  # statement timeout

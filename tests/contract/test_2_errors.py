@@ -54,6 +54,7 @@ def test_deep_json(alice: User) -> None:
     assert brackets["description"] == "[" * 50
 
 
+@pytest.mark.full
 @says("or of more than 5,000 values")
 def test_crowded_json(alice: User) -> None:
     for values, status in ((5001, 400), (4990, 422)):

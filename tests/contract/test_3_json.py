@@ -132,7 +132,7 @@ def test_nul_in_a_parameter(alice: User) -> None:
         problem(alice.get(f"/todos?{name}=%00"), 422)
 
 
-@core
+@pytest.mark.full
 @says("A name that occurs twice in an object is refused with 422 that names it")
 @pytest.mark.parametrize("name", ["title", "ti\\u0074le", "tags"])
 def test_repeated_names(alice: User, name: str) -> None:
@@ -148,7 +148,7 @@ def test_repeated_names(alice: User, name: str) -> None:
     assert alice.page()["items"] == [todo]
 
 
-@core
+@pytest.mark.full
 @says("A 422 names the first 100 errors, and says so when there are more")
 def test_many_mistakes(alice: User) -> None:
     for count in (50, 150):
@@ -157,7 +157,7 @@ def test_many_mistakes(alice: User) -> None:
         assert ("there are more" in answer["detail"]) is (count > 100)
 
 
-@core
+@pytest.mark.full
 @says("Text is stored in Unicode's normal form NFC, and measured so")
 @says("filters compare in NFC too")
 def test_normal_form(alice: User) -> None:
@@ -167,7 +167,7 @@ def test_normal_form(alice: User) -> None:
         assert alice.page(tag=tag)["total"] == 1
 
 
-@core
+@pytest.mark.full
 @says("More than 30 combining characters in a row are refused")
 def test_combining_characters(alice: User) -> None:
     alice.create(title="x" + "\u0316\u0300" * 15)
@@ -177,7 +177,7 @@ def test_combining_characters(alice: User) -> None:
     problem(alice.get("/todos", params={"tag": "\u0316\u0300" * 16}), 422)
 
 
-@core
+@pytest.mark.full
 @says("Titles, names and tags are lines: trimmed, without control characters and line breaks")
 @says("U+2028 and U+2029 are such")
 @says("and with at least one character that can be seen")
@@ -189,7 +189,7 @@ def test_lines(alice: User) -> None:
     assert alice.create(title="\n 👨\u200d👩 \t")["title"] == "👨\u200d👩"
 
 
-@core
+@pytest.mark.full
 @says("Descriptions and bio may have no control characters (C0, DEL, C1) but tab, newline and carriage return")
 @says("Characters that set the direction of text are allowed: right-to-left scripts need them")
 def test_long_texts(alice: User) -> None:

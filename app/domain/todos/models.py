@@ -42,7 +42,7 @@ class TodoList(Owned, table=True):
 
     __tablename__ = "lists"
     __table_args__ = (
-        Index("uq_lists_user_id_name", "user_id", func.lower(column("name", Text)), unique=True),
+        Index("uq_lists_user_id_name", "user_id", func.lower(func.upper(column("name", Text))), unique=True),
         CheckConstraint(func.char_length(column("name")).between(1, MAX_NAME), name="name_length"),
         CheckConstraint(column("color").regexp_match(COLOR), name="color_form"),
         _position_length(),

@@ -52,7 +52,6 @@ MEANINGS: dict[str, Meaning] = {
     "42883": Meaning.SCHEMA,  # no such function
     "42P01": Meaning.SCHEMA,  # no such table
     "42P05": Meaning.LOST,  # the prepared statement exists already: as 26000
-    "42501": Meaning.SCHEMA,  # the role lacks a privilege on a table
     "44000": Meaning.RULE,  # a view's check option
     "53": Meaning.AWAY,  # out of connections, memory or disk
     "55P03": Meaning.BUSY,  # lock timeout

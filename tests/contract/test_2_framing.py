@@ -53,3 +53,11 @@ def test_references_are_uris(api: Api) -> None:
     link = user.get("/todos?limit=1&sort=title").headers.get("link", f"<{path}?")
     assert f"{path}?" in link
     assert problem(user.get("/todos/x"), 404)["instance"].endswith(f"{path}/x")
+
+
+@says("or of more than 5,000 values")
+def test_crowded_json(alice: User) -> None:
+    for values, status in ((5001, 400), (4990, 422)):
+        problem(alice.post("/todos", json={"title": "x", "tags": ["a"] * values}), status)
+    commas = body(alice.post("/todos", json={"title": "x", "description": ",[" * 5000}), 201)
+    assert commas["description"] == ",[" * 5000

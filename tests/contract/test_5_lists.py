@@ -78,6 +78,9 @@ class TestCrud:
         create(alice, "Home")
         other = create(alice, "Work")
         problem(alice.post("/lists", json={"name": " hOME "}), 409)
+        create(alice, "ΟΔΟΣ")
+        problem(alice.post("/lists", json={"name": "οδος"}), 409)
+        body(alice.delete(f"/lists/{alice.get('/lists').json()['items'][-1]['id']}"), 204)
         for method in ("PUT", "PATCH"):
             problem(alice.request(method, f"/lists/{other['id']}", json={"name": "Home"}), 409)
         assert names(alice) == ["Home", "Work"]

@@ -501,13 +501,23 @@ class TestFoldedListNames:
             "INSERT INTO app.todos (user_id, id, title, tags) VALUES ('alice', gen_random_uuid(), $1, $2)",
             *("e\u0301", ["b", "e\u0301", "a", "\u00e9", "b"]),
         )
+        lines = ["a\nb", "\u200b", "\x1b[1mc", "漢"]
+        for line in lines:
+            await connection.execute(
+                "INSERT INTO app.todos (user_id, id, title, tags) VALUES ('bob', gen_random_uuid(), $1, ARRAY[$1])",
+                line,
+            )
         await migrate(database)
+        cleaned = await connection.fetch("SELECT title, tags, version FROM app.todos WHERE user_id = 'bob' ORDER BY id")
+        expected = {("a b", 3), ("Untitled", 3), ("[1mc", 3), ("漢", 1)}  # the title, and then the tags
+        assert {(row["title"], row["version"]) for row in cleaned} == expected
+        assert {(row["tags"][0], row["version"]) for row in cleaned} == expected
         rows = await connection.fetch("SELECT user_id, name, version FROM app.lists ORDER BY user_id, created_at")
         names = ["Work", "work (3)", "WORK (4)", "work (2)", "a" * 100, f"{'A' * 96} (2)"]
         names += ["Caf\u00e9", "caf\u00e9 (2)", "\u0958" * 51]
         assert [row["name"] for row in rows] == names * 2
         assert [row["version"] for row in rows[:9]] == [1, 2, 2, 1, 1, 2, 2, 2, 1]
-        todo = await connection.fetchrow("SELECT title, tags FROM app.todos")
+        todo = await connection.fetchrow("SELECT title, tags FROM app.todos WHERE user_id = 'alice'")
         assert tuple(todo) == ("\u00e9", ["b", "\u00e9", "a"])
         assert await connection.fetchval("SELECT name FROM app.users WHERE id = 'alice'") == "Zo\u00e9"
         await migrate(database, self.BEFORE)

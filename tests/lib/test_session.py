@@ -112,7 +112,7 @@ class TestTranslation:
             with pytest.raises(Unavailable):
                 await run(raising(state), {})
 
-    @pytest.mark.parametrize("state", ["42501", "23502", "XX000", "P0001", "0A000"])
+    @pytest.mark.parametrize("state", ["42501", "XX000", "P0001", "0A000"])
     async def test_a_fault_of_our_own_stays_one(self, session: Session, state: str) -> None:
         with pytest.raises(DBAPIError):
             await session.write(raising(state), {})
@@ -349,6 +349,7 @@ class TestLostCommit:
         [
             ("PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(5)", 503),
             ("RAISE EXCEPTION 'hunter2' USING ERRCODE = '23514'", 422),
+            ("RAISE EXCEPTION 'hunter2' USING ERRCODE = '23502'", 422),
             ("RAISE EXCEPTION 'hunter2' USING ERRCODE = '40001'", 503),
             ("RAISE EXCEPTION 'hunter2' USING ERRCODE = '23505'", 409),
         ],

@@ -61,7 +61,9 @@ def _raw_path(scope: Scope) -> bytes:
 def _normalised(path: bytes) -> str:
     """Normalise escapes (RFC 3986, 6.2.2), quote what no path has, and keep segments of dots from being resolved."""
     path = _ESCAPED.sub(_escape, path)
-    return _DOTS.sub(lambda dots: b"%2E" * len(dots[0]), path).decode()
+    if b"." in path:
+        path = _DOTS.sub(lambda dots: b"%2E" * len(dots[0]), path)
+    return path.decode()
 
 
 def _escape(match: re.Match[bytes]) -> bytes:

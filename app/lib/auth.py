@@ -25,7 +25,7 @@ from app.lib.token_classes import Grant, TokenClasses, check_type
 
 MAX_TOKEN_BYTES = 12 * 1024  # Better Auth puts the whole user row in, unless told otherwise
 MAX_CACHED_TOKENS = 10_000
-MAX_CACHED_SECONDS = 300.0  # a withdrawn key serves no longer than this after it is known to be withdrawn
+MAX_CACHED_SECONDS = 300.0
 USERLESS = frozenset(OPENABLE_PATHS)
 _KNOWN_ALGORITHMS = ALGORITHMS | {"HS256"}
 MAX_USER_ID = 128
@@ -58,10 +58,15 @@ class Identity(Struct, frozen=True):
 
 
 class TokenVerifier:
-    """Verifies a JWT and gives its user. Verified tokens are remembered by digest until they expire."""
+    """Verifies a JWT and gives its user.
+
+    Verified tokens are remembered by digest until they expire, for 5 minutes, or until a published key is withdrawn.
+    """
 
     def __init__(self, keys: KeySource, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._keys = keys
+        self._replaceable = keys if isinstance(keys, ReplaceableKeys) else None
+        self._withdrawals = 0  # of keys, when the identities were remembered
         self._leeway = settings.jwt_leeway
         self._issuers = settings.better_auth_issuer
         self._classes = TokenClasses(settings)
@@ -72,13 +77,18 @@ class TokenVerifier:
 
     async def verify(self, token: bytes) -> Identity:
         """Raises `InvalidToken`, whatever the cause."""
+        withdrawals = self._replaceable.withdrawals() if self._replaceable else 0
+        if withdrawals != self._withdrawals:
+            self._withdrawals = withdrawals
+            self._verified.clear()
         digest = hashlib.sha256(token).digest()
         known = self._verified.get(digest)
         if known is not None and self._clock() < known[1]:
             return known[0]
         header, claims = await self._parts(token)
         identity = self._identity(claims, self._classes.grant(header, claims))
-        self._remember(digest, identity, min(claims["exp"], self._clock() + MAX_CACHED_SECONDS))
+        if withdrawals == self._withdrawals:  # no key was withdrawn while it was verified
+            self._remember(digest, identity, min(claims["exp"], self._clock() + MAX_CACHED_SECONDS))
         return identity
 
     async def _parts(self, token: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -115,8 +125,8 @@ class TokenVerifier:
                 )
             except jwt.InvalidSignatureError:
                 continue
-        if isinstance(self._keys, ReplaceableKeys):
-            self._keys.suspect(header)
+        if self._replaceable:
+            self._replaceable.suspect(header)
         raise InvalidToken("signature")
 
     def _identity(self, claims: dict[str, Any], grant: Grant | None) -> Identity:

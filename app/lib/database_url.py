@@ -20,6 +20,7 @@ _SESSION_SETTINGS = {"application_name", "options", "search_path", "timezone"}
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 # libpq options that say nothing to asyncpg: it always tries SCRAM, and has no channel binding to require.
 _WITHOUT_EFFECT = {"channel_binding", "sslnegotiation", "gssencmode"}
+_HOST_AND_PORT = re.compile(r"[A-Za-z0-9.-]*:(\d*)")
 
 
 class DatabaseUrlError(ValueError):
@@ -54,10 +55,23 @@ def parse_database_url(text: str) -> ConnectionTarget:
     arguments = _arguments(options)
     if options:
         raise DatabaseUrlError(f"has options that are not supported: {', '.join(sorted(options))}")
+    _check_ports(url.port, kept)
     # A `host` among the options wins, as in libpq.
     name, port = (None, None) if "host" in kept else (url.host, url.port)
     url = URL.create("postgresql+asyncpg", url.username, url.password, name, port, url.database, kept)
     return ConnectionTarget(url, arguments, pooled)
+
+
+def _check_ports(port: int | None, options: dict[str, str]) -> None:
+    """Raise `DatabaseUrlError` for a port that no server can have; libpq takes a list of hosts and of ports."""
+    hosts = options.get("host", "").split(",")
+    ports = options["port"].split(",") if "port" in options else []
+    if ports and len(ports) != len(hosts):
+        raise DatabaseUrlError("has not one port for each host")
+    ports += [match[1] for match in map(_HOST_AND_PORT.fullmatch, hosts) if match]
+    ports += [] if port is None else [str(port)]
+    if not all(not text or (re.fullmatch(r"0*[0-9]{1,5}", text) and 0 < int(text) < 65536) for text in ports):
+        raise DatabaseUrlError("has a port that is not a number from 1 to 65535")
 
 
 def _arguments(options: dict[str, str]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from app.lib.errors import (
 from app.lib.idempotency import reply_in_place_of_the_handler
 from app.lib.log import where
 from app.lib.query import Page, Query, parse_query, refuse_parameters
-from app.lib.references import reference
+from app.lib.references import resource_reference
 from app.lib.reply import HTML, JSON, Reply, problem_reply
 
 JSON_TYPES = ("application/json",)
@@ -199,8 +199,8 @@ def _next_page(scope: Scope, cursor: str) -> bytes:
         (name, value) for name, value in parse_qsl(scope["query_string"].decode()) if name not in ("offset", "cursor")
     ]
     query = urlencode([*kept, ("cursor", cursor)])
-    return f'<{reference(scope, scope["path"])}?{query}>; rel="next"'.encode()
+    return f'<{resource_reference(scope)}?{query}>; rel="next"'.encode()
 
 
 def _location(scope: Scope, item_id: object) -> bytes:
-    return reference(scope, f"{scope['path'].rstrip('/')}/{item_id}").encode()
+    return resource_reference(scope, item_id).encode()

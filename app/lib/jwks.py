@@ -71,6 +71,7 @@ class PublishedKeys:
         self._setting = setting
         self._waiting = 0
         self._keys: dict[str | None, list[Key]] | None = None
+        self._withdrawals = 0
         self._fresh_until = 0.0
         self._next_fetch = 0.0
         self._fetch: asyncio.Task[None] | None = None
@@ -92,6 +93,12 @@ class PublishedKeys:
         """Fetch in the background after a bad signature: the key of this `kid` may have been replaced."""
         if header.get("alg") in ALGORITHMS:
             self.start_fetch()
+
+    def withdrawals(self) -> int:
+        """Return how often keys were withdrawn; stale keys are fetched in the background, unless that was tried now."""
+        if self._keys is not None and self._clock() >= self._fresh_until:
+            self.start_fetch()
+        return self._withdrawals
 
     @property
     def has_keys(self) -> bool:
@@ -137,7 +144,9 @@ class PublishedKeys:
     async def _run(self) -> None:
         try:
             document, fresh_seconds = await self._load()
-            self._keys = parse_key_set(document)
+            keys = parse_key_set(document)
+            self._withdrawals += _lacks(keys, self._keys or {})
+            self._keys = keys
             self._fresh_until = self._clock() + fresh_seconds
             if not self._keys:
                 _log.warning("key set not usable", setting=self._setting, reason=EMPTY)
@@ -145,6 +154,10 @@ class PublishedKeys:
             _log.warning("key set not usable", setting=self._setting, reason=str(error)[:200], **where(error))
         finally:
             self._fetch = None
+
+
+def _lacks(keys: Mapping[str | None, list[Key]], before: Mapping[str | None, list[Key]]) -> bool:
+    return any(key not in keys.get(key_id, ()) for key_id, several in before.items() for key in several)
 
 
 def _matching(keys: Mapping[str | None, list[Key]], key_id: object) -> list[Key]:

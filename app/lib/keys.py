@@ -30,6 +30,9 @@ class ReplaceableKeys(Protocol):
     def suspect(self, header: Mapping[str, Any]) -> None:
         """Look for other keys in the background: the signature of a token with this header is bad."""
 
+    def withdrawals(self) -> int:
+        """Return how often keys were withdrawn, and look for other keys in the background when these are stale."""
+
 
 class SharedSecrets:
     """HS256 with the secret that is shared with Better Auth, and with the one before it while it is rotated."""
@@ -47,6 +50,7 @@ class KeyRing:
 
     def __init__(self, *sources: KeySource) -> None:
         self._sources = sources
+        self._replaceable = [source for source in sources if isinstance(source, ReplaceableKeys)]
 
     async def keys_for(self, header: Mapping[str, Any]) -> Sequence[Key]:
         """Give the keys of every source."""
@@ -54,6 +58,9 @@ class KeyRing:
 
     def suspect(self, header: Mapping[str, Any]) -> None:
         """Pass it on to the sources whose keys may be replaced."""
-        for source in self._sources:
-            if isinstance(source, ReplaceableKeys):
-                source.suspect(header)
+        for source in self._replaceable:
+            source.suspect(header)
+
+    def withdrawals(self) -> int:
+        """Return the sum of those of its sources."""
+        return sum([source.withdrawals() for source in self._replaceable])

@@ -2,13 +2,19 @@
 
 import re
 from collections.abc import Callable
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 
 import idna
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")  # WHATWG URL, 3.5: "ends in a number" is an IPv4 address
+_NUMBERS = {
+    re.compile(r"0x([0-9a-f]{0,8})"): 16,
+    re.compile(r"0([0-7]{0,11})"): 8,
+    re.compile(r"([1-9][0-9]{0,9})"): 10,
+}
 _BRACKETS = re.compile(r"\[(.*)\](?::(.*))?")
 
 
@@ -37,9 +43,7 @@ def normalise_origin(text: str) -> str:
         raise ValueError("has a wildcard, which matches no origin: name each one, like https://app.example.com")
     authority = re.split(r"[/?#\\]", rest)[0]
     host, port = _split_port(authority)
-    origin = f"{scheme}://{_normalise_name(host)}"
-    if port is not None and port != DEFAULT_PORTS[scheme]:
-        origin += f":{port}"
+    origin = _origin(scheme, _normalise_name(host), port)
     if authority != rest:
         raise ValueError(f"has more than an origin: write {origin}, without a path and a slash at its end")
     return origin
@@ -60,6 +64,20 @@ def normalise_host(text: str) -> str:
     if authority != text or port is not None:
         raise ValueError(f"has more than a host name: write {name}, without a scheme, a port or a path")
     return name
+
+
+def normalise_url(text: str) -> str:
+    """Return an HTTP URL with its scheme and host in the form of an origin. Raises `ValueError`."""
+    scheme, _, rest = text.partition("://")
+    authority, slash, path = rest.partition("/")
+    if scheme.lower() not in DEFAULT_PORTS:
+        raise ValueError("is not an HTTP URL")
+    host, port = _split_port(authority)
+    return f"{_origin(scheme.lower(), _normalise_name(host), port)}{slash}{path}"
+
+
+def _origin(scheme: str, name: str, port: int | None) -> str:
+    return f"{scheme}://{name}" if port in (None, DEFAULT_PORTS[scheme]) else f"{scheme}://{name}:{port}"
 
 
 def _split_port(authority: str) -> tuple[str, int | None]:
@@ -88,4 +106,22 @@ def _normalise_name(host: str) -> str:
     name = name.lower().removesuffix(".")
     if "*" in name or not _NAME.fullmatch(name):
         raise ValueError("has a host that is no host name: write one like app.example.com, a wildcard only as *. first")
+    if _NUMERIC.fullmatch(name) and (address := _ipv4(name)) != name:
+        raise ValueError(f"has a host that browsers send as {address}: write {address}")
     return name
+
+
+def _ipv4(name: str) -> str:
+    """Return the address that browsers read in a host that ends in a number (WHATWG URL, 3.5)."""
+    numbers = [_number(part) for part in name.split(".")]
+    last = numbers.pop()
+    if len(numbers) > 3 or any(number > 255 for number in numbers) or last >= 256 ** (4 - len(numbers)):
+        raise ValueError("has a host that ends in a number and is no IPv4 address")
+    return str(IPv4Address(sum(number << (24 - 8 * at) for at, number in enumerate(numbers)) + last))
+
+
+def _number(text: str) -> int:
+    for pattern, base in _NUMBERS.items():
+        if match := pattern.fullmatch(text):
+            return int(match[1] or "0", base)
+    raise ValueError("has a host that ends in a number and is no IPv4 address")

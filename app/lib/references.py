@@ -1,5 +1,7 @@
 """References to what this server has, as its clients see it: URIs (RFC 3986), below the prefix that a proxy strips."""
 
+import re
+from typing import cast
 from urllib.parse import quote
 
 from litestar.types import Scope
@@ -9,6 +11,9 @@ from app.lib.settings import PATH_PREFIX, Settings
 
 HEADER = b"x-forwarded-prefix"
 _SAFE = "/:@!$&'()*+,;="  # what a path has unescaped, beside unreserved characters
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_ESCAPED = re.compile(rb"%([0-9A-Fa-f]{2})|[^A-Za-z0-9._~/:@!$&'()*+,;=-]")
+_DOTS = re.compile(rb"(?<![^/])\.{1,2}(?![^/])")
 
 
 class PublicPrefix:
@@ -31,7 +36,36 @@ class PublicPrefix:
         return nearest if PATH_PREFIX.fullmatch(nearest) else ""
 
 
-def reference(scope: Scope, path: str) -> str:
-    """Return the reference to a decoded path, with one slash at its beginning: two would begin a host."""
+def reference(scope: Scope) -> str:
+    """Return the reference to the request's path as the client wrote it.
+
+    One slash is at its beginning: two would begin a host.
+    """
     prefix: str = scope["state"].get("prefix", "")
-    return f"{prefix}/{quote(path.lstrip('/'), safe=_SAFE)}"
+    return f"{prefix}/{_normalised(_raw_path(scope)).lstrip('/')}"
+
+
+def resource_reference(scope: Scope, *below: object) -> str:
+    """Return the reference to what the router found, or to what is below it: no segment is empty, as for the router."""
+    prefix: str = scope["state"].get("prefix", "")
+    segments = filter(None, _normalised(_raw_path(scope)).split("/"))
+    return "/".join((prefix, *segments, *map(str, below)))
+
+
+def _raw_path(scope: Scope) -> bytes:
+    """Return the path with its escapes; servers may leave it out (ASGI), then the decoded one is quoted."""
+    raw = cast("bytes | None", scope.get("raw_path"))
+    return quote(scope["path"], safe=_SAFE).encode() if raw is None else raw
+
+
+def _normalised(path: bytes) -> str:
+    """Normalise escapes (RFC 3986, 6.2.2), quote what no path has, and keep segments of dots from being resolved."""
+    path = _ESCAPED.sub(_escape, path)
+    if b"." in path:
+        path = _DOTS.sub(lambda dots: b"%2E" * len(dots[0]), path)
+    return path.decode()
+
+
+def _escape(match: re.Match[bytes]) -> bytes:
+    code = int(match[1], 16) if match[1] else ord(match[0])
+    return b"%c" % code if code in _UNRESERVED else b"%%%02X" % code

@@ -34,7 +34,7 @@ def problem_reply(error: ApiError, scope: Scope) -> Reply:
     """Render an error for the request that caused it, and leave word of it for the log."""
     if error.event:
         scope["state"]["refused"] = (error.event, error.cause)
-    body = problem_body(error, instance=reference(scope, scope["path"]), request_id=scope["state"]["request_id"])
+    body = problem_body(error, instance=reference(scope), request_id=scope["state"]["request_id"])
     return Reply(error.status, [(b"content-type", PROBLEM_JSON), *header_pairs(error.headers)], body)
 
 

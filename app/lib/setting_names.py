@@ -16,6 +16,17 @@ OF_OTHERS = frozenset(
 )
 """Names that Better Auth itself or hosting platforms read or set."""
 
+SYNONYMS = {
+    "ALLOWED_ORIGINS": "CORS_ORIGINS",
+    "DB_URL": "DATABASE_URL",
+    "JWKS_URI": "BETTER_AUTH_JWKS_URL",
+    "JWT_AUDIENCE": "BETTER_AUTH_AUDIENCE",
+    "JWT_ISSUER": "BETTER_AUTH_ISSUER",
+    "MAX_BODY_BYTES": "BODY_LIMIT",
+    "MAX_BODY_SIZE": "BODY_LIMIT",
+}
+"""What other servers call a setting, in other words than this one."""
+
 
 def lookalikes(names: Iterable[str], settings: Collection[str]) -> dict[str, str]:
     """Return the setting that is probably meant, for each name that is almost one."""
@@ -25,7 +36,7 @@ def lookalikes(names: Iterable[str], settings: Collection[str]) -> dict[str, str
         plain = name.upper().replace("-", "_")
         if name.upper() in known or plain in OF_OTHERS or any(plain.endswith(f"_{setting}") for setting in known):
             continue  # with more words before it, it is another program's: TEST_DATABASE_URL
-        if meant := _meant(plain, known):
+        if meant := SYNONYMS.get(plain) or _meant(plain, known):
             found[name] = meant
     return found
 

@@ -6,10 +6,9 @@ import secrets
 import tempfile
 from contextlib import suppress
 from enum import StrEnum
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,7 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app.lib.database_url import ConnectionTarget, DatabaseUrlError, parse_database_url
 from app.lib.env_file import EnvFileError, Values, read_env_file
 from app.lib.errors import OperatorError
-from app.lib.origins import each, normalise_host, normalise_origin
+from app.lib.origins import each, normalise_host, normalise_origin, normalise_url
 from app.lib.setting_values import (
     INSECURE,
     MISSING,
@@ -25,13 +24,17 @@ from app.lib.setting_values import (
     FilePath,
     LowerCase,
     Refused,
+    check_secret_margin,
+    claim,
     in_home,
+    network,
+    plain_name,
     without_margin,
 )
 
 PROJECT = Path(__file__).resolve().parents[2]
 MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: at least the size of the hash of HS256
-_RESOURCE = re.compile(r"https?://[^\s/?#@\\]+(/[^\s?#\\]*)?")
+_RESOURCE = re.compile(r"[Hh][Tt]{2}[Pp][Ss]?://[^\s/?#@\\]+(/[^\s?#\\]*)?")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]+")
 PATH_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)+")
 NEW_SECRET = "openssl rand -base64 32"  # noqa: S105 - how to make one
@@ -162,8 +165,7 @@ class Settings(BaseSettings):
     def _long_secret(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             secret = value.get_secret_value()
-            if secret != secret.strip():
-                raise ValueError("has whitespace around it, a line's end perhaps: leave it out")
+            check_secret_margin(secret)
             if (size := len(secret.encode())) < MIN_SECRET_BYTES:
                 raise ValueError(f"is {size} bytes long, at least {MIN_SECRET_BYTES} are needed")
         return value
@@ -173,7 +175,7 @@ class Settings(BaseSettings):
     def _store_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             url = urlsplit(value.get_secret_value())
-            if url.scheme not in STORE_SCHEMES or not url.hostname or url.port == 0:
+            if url.scheme not in STORE_SCHEMES or not url.hostname or not _has_port(url):
                 raise ValueError("is not like redis://user:password@host:6379/0: redis, rediss, valkey or valkeys")
         return value
 
@@ -181,7 +183,7 @@ class Settings(BaseSettings):
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
         url = urlsplit(value or "http://unset")
-        if url.scheme not in ("http", "https") or not url.hostname or url.username or url.port == 0:
+        if url.scheme not in ("http", "https") or not url.hostname or url.username or not _has_port(url):
             raise ValueError("is not an HTTP URL")
         return value
 
@@ -190,11 +192,13 @@ class Settings(BaseSettings):
     def _resource_url(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is None:
             return None
+        if "," in value:
+            raise ValueError("has a comma: it is one URL, like https://api.example.com/api")
         if not _RESOURCE.fullmatch(value):
             raise ValueError("is not a URL like https://api.example.com/api, without a query or a fragment")
         if not info.data.get("better_auth_issuer"):
             raise ValueError("needs BETTER_AUTH_ISSUER: set it to the issuers of access tokens, with commas")
-        return value.rstrip("/")
+        return normalise_url(value).rstrip("/")
 
     @field_validator("better_auth_jwks_file")
     @classmethod
@@ -208,7 +212,17 @@ class Settings(BaseSettings):
     def _named_claims(cls, value: list[str]) -> list[str]:
         if not value:
             raise ValueError("names no claim: expected something like sub,id")
-        return value
+        return each(value, claim)
+
+    @field_validator("role_claim")
+    @classmethod
+    def _named_claim(cls, value: str) -> str:
+        return claim(value)
+
+    @field_validator("better_auth_issuer", "better_auth_audience")
+    @classmethod
+    def _plain_names(cls, value: list[str]) -> list[str]:
+        return each(value, plain_name)
 
     @field_validator("cors_origins")
     @classmethod
@@ -230,12 +244,7 @@ class Settings(BaseSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def _networks(cls, value: list[str]) -> list[str]:
-        try:
-            for network in value:
-                ip_network(network, strict=False)
-        except ValueError:
-            raise ValueError("has an entry that is no address or network like 10.0.0.0/8") from None
-        return value
+        return each(value, network)
 
     @field_validator("root_path")
     @classmethod
@@ -270,6 +279,14 @@ class Settings(BaseSettings):
             if str(cleaned.get("better_auth_jwks_url") or "").lower().startswith("http:"):
                 cleaned["better_auth_jwks_url"] = INSECURE
         return cleaned
+
+
+def _has_port(url: SplitResult) -> bool:
+    """Return whether the port is one, or absent; what urllib says of another may repeat a password."""
+    try:
+        return url.port != 0
+    except ValueError:
+        return False
 
 
 def _problem(error: Any) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from msgspec import Struct
 
 from app.lib.errors import InvalidToken
+from app.lib.origins import normalise_url
 from app.lib.settings import Settings
 
 _SESSION_TYPE = "jwt"
@@ -100,6 +101,10 @@ def _scopes(claims: Mapping[str, Any]) -> Iterable[str]:
 
 def _is_within(audience: str, resource: str) -> bool:
     """Check for the resource, or a longer path of it: no query, no fragment, no way up."""
+    try:
+        audience = normalise_url(audience)
+    except ValueError:
+        return False
     path = audience.removeprefix(resource)
     if not audience.startswith(resource) or path[:1] not in ("", "/") or "?" in path or "#" in path:
         return False

@@ -52,7 +52,8 @@ def test_references_are_uris(api: Api) -> None:
     assert created[0].headers["location"].endswith(f"{path}/{body(created[0], 201)['id']}")
     link = user.get("/todos?limit=1&sort=title").headers.get("link", f"<{path}?")
     assert f"{path}?" in link
-    assert problem(user.get("/todos/x"), 404)["instance"].endswith(f"{path}/x")
+    for name in ("x", "x%2Fy%20z"):
+        assert problem(user.get(f"/todos/{name}"), 404)["instance"].endswith(f"{path}/{name}")
 
 
 @says("or of more than 5,000 values")

@@ -84,6 +84,31 @@ class TestScheme:
         assert parsed.query == {"host": directory, "port": port}
         assert (parsed.host, parsed.port, parsed.username, parsed.database) == (None, None, "u", "d")
 
+    @pytest.mark.parametrize(
+        "rest",
+        [
+            "h:0/d",
+            "h:-1/d",
+            "h:65536/d",
+            "h:99999/d",
+            "h/d?port=0",
+            "h/d?port=-1",
+            "h/d?port=99999",
+            "h/d?port=x",
+            "h/d?port=1,2",
+            "%2Frun:99999/d",
+            "/d?host=/run/postgresql&port=65536",
+            "/d?host=db.example.com:99999",
+            "/d?host=a,b&port=5432,0",
+        ],
+    )
+    def test_a_port_that_no_server_has_is_refused(self, rest: str) -> None:
+        assert "port" in refusal(f"postgresql://u:hunter2@{rest}")
+
+    @pytest.mark.parametrize("rest", ["h:1/d", "h:65535/d", "h/d?port=6000", "/d?host=a:6000", "/d?host=a,b&port=1,2"])
+    def test_other_ports_are_kept(self, rest: str) -> None:
+        assert parse_database_url(f"postgresql://u@{rest}")
+
     def test_an_ipv6_host_may_be_named(self) -> None:
         assert parse_database_url("postgresql://[::1]:5432/d").url.host == "::1"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.lib.env_file import EnvFileError, read_env_file
-from app.lib.setting_names import lookalikes
+from app.lib.setting_names import SYNONYMS, lookalikes
 from app.lib.settings import Settings
 
 LINES = """\ufeff
@@ -67,9 +67,12 @@ def test_a_line_that_cannot_be_read_is_named_and_not_repeated(tmp_path: Path) ->
         ("LOGLEVEL", "LOG_LEVEL"),
         ("ENVIROMENT", "ENVIRONMENT"),
         ("OPEN_PATH", "OPEN_PATHS"),
+        ("db-url", "DATABASE_URL"),
+        *SYNONYMS.items(),
     ],
 )
 def test_names_that_are_almost_a_setting_are_found(name: str, setting: str) -> None:
+    assert setting.lower() in Settings.model_fields
     assert lookalikes([name], Settings.model_fields) == {name: setting}
 
 

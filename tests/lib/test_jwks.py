@@ -274,6 +274,50 @@ class TestFetching:
         with pytest.raises(InvalidToken):
             await verifier.verify(signed("EdDSA", step=2))
 
+    @pytest.mark.parametrize("ring", [False, True])
+    async def test_a_withdrawn_key_stops_tokens_that_are_remembered(self, ring: bool) -> None:
+        server = Server(key_set(published("EdDSA"), published("ES256", "two")), fresh_seconds=60)
+        keys = server.keys()
+        settings = Settings(_env_file=None)
+        verifier = TokenVerifier(KeyRing(SharedSecrets(SECRET.encode()), keys) if ring else keys, settings)
+        withdrawn, kept = signed("EdDSA"), signed("ES256", "two")
+        assert (await verifier.verify(withdrawn)).id == (await verifier.verify(kept)).id == "someone"
+        server.document = key_set(published("ES256", "two"))
+        server.now += 59
+        assert await verifier.verify(withdrawn)
+        await idle()
+        assert server.fetches == 1
+        server.now += 1
+        assert await verifier.verify(withdrawn)  # which causes the fetch
+        await idle()
+        assert server.fetches == 2
+        with pytest.raises(InvalidToken):
+            await verifier.verify(withdrawn)
+        assert await verifier.verify(kept)
+
+    async def test_a_key_with_other_material_stops_tokens_that_are_remembered(self) -> None:
+        server = Server(key_set(published("ES256")), fresh_seconds=60)
+        verifier = server.verifier()
+        token = signed("ES256")
+        await verifier.verify(token)
+        members = json.loads(ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()).public_key()))
+        server.document = key_set({"kty": "EC", "kid": "one", **{name: members[name] for name in ("crv", "x", "y")}})
+        server.now += 60
+        await verifier.verify(token)
+        await idle()
+        with pytest.raises(InvalidToken):
+            await verifier.verify(token)
+
+    async def test_a_further_key_leaves_tokens_remembered(self) -> None:
+        server = Server(key_set(published("EdDSA")), fresh_seconds=60)
+        keys = server.keys()
+        await keys.keys_for({"alg": "EdDSA", "kid": "one"})
+        server.document = key_set(published("ES256", "two"), published("EdDSA"))
+        server.now += 60
+        assert keys.withdrawals() == 0
+        await idle()
+        assert (server.fetches, keys.withdrawals()) == (2, 0)
+
     async def test_a_secret_s_token_fetches_nothing(self) -> None:
         server = Server(OSError("away"))
         verifier = TokenVerifier(KeyRing(SharedSecrets(SECRET.encode()), server.keys()), Settings(_env_file=None))

@@ -29,6 +29,8 @@ HOSTS = st.from_regex(r"[A-Za-z0-9-]{1,12}(\.[A-Za-zÀ-ɏ0-9-]{1,12}){0,3}", ful
         ("https://Straße.example", "https://xn--strae-oqa.example"),
         ("https://例え.テスト:8443", "https://xn--r8jz45g.xn--zckzah:8443"),
         ("http://[0:0:0:0:0:0:0:1]:3000", "http://[::1]:3000"),
+        ("http://127.0.0.1:3000", "http://127.0.0.1:3000"),
+        ("http://1.example", "http://1.example"),
     ],
 )
 def test_an_origin_becomes_what_browsers_send(text: str, origin: str) -> None:
@@ -57,6 +59,16 @@ def test_an_origin_becomes_what_browsers_send(text: str, origin: str) -> None:
         ("https://-app.example.com", "host"),
         ("https://[::g]", "host"),
         ("https://%61pp.example.com", "host"),
+        ("http://127.1:3000", "write 127.0.0.1"),
+        ("http://2130706433", "write 127.0.0.1"),
+        ("http://0x7f.0.0.1", "write 127.0.0.1"),
+        ("http://10.0.0.010", "write 10.0.0.8"),
+        ("http://\uff11\uff12\uff17.1", "write 127.0.0.1"),
+        ("http://1.2.3.4.5", "no IPv4 address"),
+        ("http://256.1.1.1", "no IPv4 address"),
+        ("http://app.example.1", "no IPv4 address"),
+        ("http://08", "no IPv4 address"),
+        ("http://1_0.1", "no IPv4 address"),
     ],
 )
 def test_an_origin_that_matches_nothing_is_refused(text: str, told: str) -> None:

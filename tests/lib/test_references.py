@@ -2,11 +2,15 @@
 
 import re
 import secrets
-from urllib.parse import unquote, urljoin, urlsplit
+from typing import Any
+from urllib.parse import unquote, unquote_to_bytes, urljoin, urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from litestar import Litestar
 
+from app.lib.references import reference, resource_reference
 from tests.lib.raw import Answer, ask, bearer
 
 JSON = ("Content-Type", "application/json")
@@ -73,6 +77,44 @@ async def test_any_path_gives_an_instance_on_this_server(app: Litestar, path: st
 async def test_what_needs_no_escape_stays_as_it_is(app: Litestar) -> None:
     path = "/api/a!$&'()*+,;=:@-._~z"
     assert instance(await ask(app, path)) == path
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/api/auth0|abc/todos/x%2Fy%20z", "/api/auth0%7Cabc/todos/x%2Fy%20z"),
+        ("/api/a%2Fb/todos", "/api/a%2Fb/todos"),
+        ("/api/a%2fb/%c3%a9", "/api/a%2Fb/%C3%A9"),
+        ("/api/%61%7E%2d%2c", "/api/a~-%2C"),
+        ("/api/50%/%zz/%2", "/api/50%25/%25zz/%252"),
+        ("/api/\u00e9/%ff", "/api/%C3%A9/%FF"),
+        ("/api/../todos", "/api/%2E%2E/todos"),
+        ("/api/./%2e%2E/..", "/api/%2E/%2E%2E/%2E%2E"),
+        ("../x", "/%2E%2E/x"),
+        ("/api/.../a..b/.c", "/api/.../a..b/.c"),
+        ("/%2F/evil.example", "/%2F/evil.example"),
+        ("//evil.example/%2e%2e", "/evil.example/%2E%2E"),
+    ],
+)
+async def test_an_instance_names_the_path_as_it_was_sent(app: Litestar, path: str, expected: str) -> None:
+    for headers in ((), (bearer("anyone"),)):
+        text = instance(await ask(app, path, *headers))
+        assert REFERENCE.fullmatch(text)
+        assert text == expected
+        assert urljoin("https://api.example/x", text) == f"https://api.example{expected}"
+
+
+@given(path=st.binary(max_size=40) | st.text("/.%2eEfFa|", max_size=20).map(str.encode))
+def test_a_reference_names_the_path_of_the_request(path: bytes) -> None:
+    scope: Any = {"path": unquote(path.decode("latin-1")), "raw_path": path, "state": {}}
+    text = reference(scope)
+    assert REFERENCE.fullmatch(text)
+    assert not text.startswith("//")
+    assert unquote_to_bytes(text).lstrip(b"/") == unquote_to_bytes(path).lstrip(b"/")
+    assert not {".", ".."} & set(text.split("/"))
+    assert reference({**scope, "raw_path": text.encode()}) == text
+    segments = [segment for segment in text.split("/") if segment]
+    assert resource_reference(scope, "x") == "/" + "/".join([*segments, "x"])
 
 
 async def test_a_location_below_doubled_slashes_is_on_this_server(app: Litestar) -> None:

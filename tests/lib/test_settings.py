@@ -61,6 +61,8 @@ class TestProblems:
         values = {"BETTER_AUTH_SECRET": "hunter2", "BODY_LIMIT": "hunter2", "ENVIRONMENT": "hunter2"}
         for url in ("hunter2", "x://u:hunter2@h/d", "postgresql://u:hunter2@h/d?sslmode=x", "postgresql://u:hunter2@h"):
             assert "hunter2" not in str(problems(environ, DATABASE_URL=url, **values))
+        for url in ("redis://u:hunter2", "redis://u:hunter2@h:x"):
+            assert "hunter2" not in str(problems(environ, RATE_LIMIT_STORE_URL=url))
 
     def test_repeat_no_secret_when_constructed(self) -> None:
         with pytest.raises(ValidationError) as error:
@@ -81,6 +83,43 @@ class TestProblems:
     )
     def test_an_origin_is_exact(self, environ: pytest.MonkeyPatch, origins: str) -> None:
         assert problems(environ, CORS_ORIGINS=origins).keys() == {"CORS_ORIGINS"}
+
+    @pytest.mark.parametrize(
+        "name", [name.upper() for name, field in Settings.model_fields.items() if field.annotation == list[str]]
+    )
+    @pytest.mark.parametrize("commas", [",", " , ,"])
+    def test_a_list_of_commas_is_refused(self, environ: pytest.MonkeyPatch, name: str, commas: str) -> None:
+        assert "between its commas" in problems(environ, **{name: commas})[name]
+
+    @pytest.mark.parametrize(
+        ("name", "text", "told"),
+        [
+            ("RESOURCE", "https://a.example/x,https://b.example/x", "one URL"),
+            ("RESOURCE", "https://a.example:99999/x", "port"),
+            ("RESOURCE", "http://127.1/x", "write 127.0.0.1"),
+            ("BETTER_AUTH_ISSUER", "https://a.example https://b.example", "with commas"),
+            ("BETTER_AUTH_ISSUER", '["https://a.example"]', "with commas"),
+            ("BETTER_AUTH_ISSUER", "https://a.example,\ufeffhttps://b.example", "entry 2"),
+            ("BETTER_AUTH_AUDIENCE", "web\tapp", "with commas"),
+            ("BETTER_AUTH_AUDIENCE", "'web',app", "entry 1"),
+            ("USER_ID_CLAIMS", "sub id", "with commas"),
+            ("USER_ID_CLAIMS", "sub,user..id", "entry 2"),
+            ("USER_ID_CLAIMS", ".id", "name of a claim"),
+            ("USER_ID_CLAIMS", 'sub,"id', "entry 2"),
+            ("ROLE_CLAIM", "role,roles", "name of a claim"),
+            ("ROLE_CLAIM", "user.", "name of a claim"),
+            ("ROLE_CLAIM", "user role", "name of a claim"),
+            ("ROLE_CLAIM", "ro\u200ble", "name of a claim"),
+            ("TRUSTED_PROXIES", "10.0.0.1/8", "write 10.0.0.0/8 or 10.0.0.1/32"),
+            ("TRUSTED_PROXIES", "10.0.0.1,::1/64", "entry 2 is an address within a network: write ::/64 or ::1/128"),
+            ("TRUSTED_PROXIES", "proxy", "like 10.0.0.0/8"),
+        ],
+    )
+    def test_what_can_never_match_is_refused(
+        self, environ: pytest.MonkeyPatch, name: str, text: str, told: str
+    ) -> None:
+        issuer = {"BETTER_AUTH_ISSUER": "https://app.example.com"}  # RESOURCE needs one
+        assert told in problems(environ, **{**issuer, name: text})[name]
 
     @pytest.mark.parametrize("names", ["*", "X App", "x:y", "X-A;X-B", "X-A\nX-B", "m\u00fcller"])
     def test_an_allowed_header_has_a_name(self, environ: pytest.MonkeyPatch, names: str) -> None:
@@ -143,12 +182,18 @@ class TestValues:
             ("TASKS_DIALECT", " FALSE\n", False),
             ("ENVIRONMENT", " Test ", Environment.TEST),
             ("BETTER_AUTH_ISSUER", " https://app.example.com\n", ["https://app.example.com"]),
+            ("RESOURCE", "HTTPS://API.Example.com:443/Api/", "https://api.example.com/Api"),
+            ("RESOURCE", "http://[0:0::1]:8000", "http://[::1]:8000"),
+            ("ROLE_CLAIM", "https://example.com/role", "https://example.com/role"),
+            ("USER_ID_CLAIMS", "user.id, https://example.com/id", ["user.id", "https://example.com/id"]),
+            ("TRUSTED_PROXIES", "10.0.0.0/8,::1,192.0.2.1/32", ["10.0.0.0/8", "::1", "192.0.2.1/32"]),
             ("CORS_ORIGINS", "HTTPS://A.example:443", ["https://a.example"]),
             ("ALLOWED_HOSTS", "API.example.com., [::0:1]", ["api.example.com", "[::1]"]),
         ],
     )
     def test_are_normalised(self, environ: pytest.MonkeyPatch, name: str, text: str, value: object) -> None:
-        assert getattr(load(environ, **{name: text}), name.lower()) == value
+        issuer = {"BETTER_AUTH_ISSUER": "https://app.example.com"}  # RESOURCE needs one
+        assert getattr(load(environ, **{**issuer, name: text}), name.lower()) == value
 
     @pytest.mark.parametrize("margin", [" ", "\n", "\t", "\u00a0"])
     @pytest.mark.parametrize("name", ["BETTER_AUTH_SECRET", "BETTER_AUTH_SECRET_PREVIOUS"])
@@ -165,6 +210,17 @@ class TestValues:
         line = problems(environ, **{name: f"{quotes[0]}{SECRET}{quotes[1]}"})[name]
         assert "quotes" in line
         assert SECRET not in line
+
+    @pytest.mark.parametrize(
+        "mark", ["\u200b", "\ufeff", "\u00ad", "\x7f", '"', "'", "`", "\u00bb", "\u201e", "\u201d", "\uff02"]
+    )
+    @pytest.mark.parametrize("name", ["BETTER_AUTH_SECRET", "BETTER_AUTH_SECRET_PREVIOUS"])
+    def test_one_mark_at_an_end_of_a_secret_is_refused(self, environ: pytest.MonkeyPatch, name: str, mark: str) -> None:
+        for secret in (f"{SECRET}{mark}", f"{mark}{SECRET}"):
+            line = problems(environ, **{name: secret})[name]
+            assert "begins or ends with" in line
+            assert SECRET not in line
+        assert load(environ, **{name: f"{SECRET}{mark}inside"})
 
     def test_a_file_s_quotes_are_not_part_of_a_value(self, environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
         secret = "0123456789${HOME}$x#'abcdef012345"

@@ -25,7 +25,7 @@ from app.lib.user_share import holder_of
 MAX_HEADER_BYTES = 64 * 1024
 PIECE_BYTES = 4 * 1024
 TURN_SECONDS = 0.001  # of parsing what one connection sent, before others have their turn
-MAX_REST_BYTES = 64 * 1024  # of a body behind its response: a connection with a smaller rest is kept
+MAX_REST_BYTES = 256 * 1024  # of a body behind its response: a connection with a smaller rest is kept
 MAX_FRAMING_BYTES = 64 * 1024  # of a body: heads of chunks, their extensions, trailers
 FRAMING_OF_A_BYTE = 8  # more for each byte of content: a chunk of one byte has 5
 MIN_BYTES_PER_SECOND = 1024  # of a body, and of an answer that is read: a bad mobile line has twice that
@@ -300,9 +300,15 @@ class BoundedHttp(HttpToolsProtocol):
 
     async def _send(self, cycle: RequestResponseCycle, send: ASGISendCallable, message: ASGISendEvent) -> None:
         """Send, and return when the client has read: until then the request is in progress, for its user."""
+        if cycle is self.cycle and self._phase is _Phase.BODY and self._rest_is_large():
+            cycle.keep_alive = False  # the response says so, and nobody sends another request
         await send(message)
         if self.flow.write_paused and not cycle.disconnected:
             await self._unread_responses.drain(holder_of(cycle.scope), self.transport, self.flow.drain)  # type: ignore[arg-type]
+
+    def _rest_is_large(self) -> bool:
+        length = next((value for name, value in self.headers if name == b"content-length"), b"0")
+        return int(length) - self._content > MAX_REST_BYTES
 
     def _watch_reading(self) -> None:
         self._unread = self.transport.get_write_buffer_size()

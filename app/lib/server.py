@@ -9,17 +9,17 @@ from enum import Enum, auto
 from functools import partial
 from typing import Any
 
-from uuid_utils import uuid7
 from uvicorn._types import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, ASGISendEvent
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.lib.connections import Flow, GentleTransport, OpenConnections
-from app.lib.errors import ApiError, BadRequest, Overloaded, RequestTimeout, problem_body
+from app.lib.errors import ApiError, BadRequest, Overloaded, RequestTimeout
 from app.lib.hosts import from_absolute_target, judged_by
-from app.lib.reply import PROBLEM_HEADERS, header_pairs, security_headers
+from app.lib.own_response import own_response
+from app.lib.reply import security_headers
 from app.lib.request_parser import RequestParser, fault_in_head, is_plain_head
 from app.lib.settings import Settings
-from app.lib.unread import UnreadResponses
+from app.lib.unread import ReadingWatch, UnreadResponses
 from app.lib.user_share import holder_of
 
 MAX_HEADER_BYTES = 64 * 1024
@@ -58,8 +58,6 @@ class BoundedHttp(HttpToolsProtocol):
     _content = 0  # bytes of the body
     _rest = 0  # bytes of the body that came behind its response
     _to_parse = b""  # when this connection has its next turn
-    _unread = 0
-    _reading_timer: asyncio.TimerHandle | None = None
 
     def __init__(
         self,
@@ -85,6 +83,7 @@ class BoundedHttp(HttpToolsProtocol):
         self.flow = Flow(transport)
         address = self.client[0] if self.client else None
         self._site = self._open.add(address)
+        self._reading = ReadingWatch(transport, self._patience, self._patience * MIN_BYTES_PER_SECOND)
         self._gentle = GentleTransport(transport, self.flow, self._open, self._site, self._is_all_read)
         if self._open.has_place(self._site, address, len(self.connections)):
             self._watch()
@@ -98,7 +97,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._open.remove(self._site)
         self._gentle.lose()
         self._stop_watching()
-        self._stop_watching_reading()
+        self._reading.stop()
 
     def data_received(self, data: bytes) -> None:
         """Parse, then see whose turn it is."""
@@ -213,18 +212,18 @@ class BoundedHttp(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """See to it that the client reads."""
         super().pause_writing()
-        self._watch_reading()
+        self._reading.watch()
 
     def resume_writing(self) -> None:
         """The client has read."""
         super().resume_writing()
-        self._stop_watching_reading()
+        self._reading.stop()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close what is idle, once the last answer is read."""
         super().timeout_keep_alive_handler()
         if self.transport.get_write_buffer_size():
-            self._watch_reading()
+            self._reading.watch()
 
     @property
     def _answer_is_due(self) -> bool:
@@ -310,24 +309,6 @@ class BoundedHttp(HttpToolsProtocol):
         length = next((value for name, value in self.headers if name == b"content-length"), b"0")
         return int(length) - self._content > MAX_REST_BYTES
 
-    def _watch_reading(self) -> None:
-        self._unread = self.transport.get_write_buffer_size()
-        if self._reading_timer is None:
-            self._reading_timer = self.loop.call_later(self._patience, self._check_reading)
-
-    def _stop_watching_reading(self) -> None:
-        if self._reading_timer is not None:
-            self._reading_timer.cancel()
-            self._reading_timer = None
-
-    def _check_reading(self) -> None:
-        self._reading_timer = None
-        size = self.transport.get_write_buffer_size()
-        if size > self._unread - self._patience * MIN_BYTES_PER_SECOND:
-            self.transport.abort()
-        else:
-            self._watch_reading()
-
     def _refuse(self, error: ApiError) -> None:
         self.logger.warning(error.message)
         self._end(error)
@@ -347,18 +328,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _write_and_close(self, error: ApiError) -> None:
         """Answer in the application's place."""
-        request_id = str(uuid7())
-        body = problem_body(error, instance=self._root, request_id=request_id)
-        headers = [
-            *PROBLEM_HEADERS,
-            *header_pairs(error.headers),
-            *self._fixed,
-            (b"content-length", b"%d" % len(body)),
-            (b"connection", b"close"),
-            (b"x-request-id", request_id.encode()),
-        ]
-        lines = (name + b": " + value + b"\r\n" for name, value in headers)
-        self.transport.write(b"".join((STATUS_LINE[error.status], *lines, b"\r\n", body)))
+        self.transport.write(own_response(error, self._fixed, self._root))
         self._gentle.close()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from app.lib.client_address import UNKNOWN, ClientAddress, address_in, site_of
+from app.lib.unread import ReadingWatch
 
 LINGER_SECONDS = 2
 LINGER_BYTES = 4 * 1024 * 1024
@@ -114,19 +115,15 @@ class GentleTransport:
     _dropped = 0
 
     def __init__(
-        self,
-        transport: asyncio.Transport,
-        flow: Flow,
-        open_: OpenConnections,
-        site: str,
-        is_all_read: Callable[[], bool],
+        self, reading: ReadingWatch, flow: Flow, open_: OpenConnections, site: str, is_all_read: Callable[[], bool]
     ) -> None:
-        self.write = transport.write
-        self._transport = transport
+        self._transport = reading.transport
+        self.write = self._transport.write
         self._flow = flow
         self._open = open_
         self._site = site
         self._is_all_read = is_all_read
+        self._reading = reading
 
     @property
     def is_lingering(self) -> bool:
@@ -143,19 +140,24 @@ class GentleTransport:
             return
         self._is_ending = True
         if self._is_all_read() or not self._transport.can_write_eof() or not self._open.begin_lingering(self._site):
-            self._transport.close()
+            self._finish()
             return
-        self._timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.close)
+        self._timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._finish)
         self._flow.resume_reading()
         self._flow.release()
         self._transport.write_eof()
+
+    def _finish(self) -> None:
+        self._transport.close()
+        if self._transport.get_write_buffer_size():  # asyncio waits without end for it to be read
+            self._reading.watch()
 
     def drop(self, size: int) -> None:
         """Count bytes that are not parsed; beyond the bound close, or read no more until the response is written."""
         self._dropped += size
         if self._dropped > LINGER_BYTES:
             if self.is_lingering:
-                self._transport.close()
+                self._finish()
             else:
                 self._flow.hold()
 

@@ -84,7 +84,7 @@ class BoundedHttp(HttpToolsProtocol):
         address = self.client[0] if self.client else None
         self._site = self._open.add(address)
         self._reading = ReadingWatch(transport, self._patience, self._patience * MIN_BYTES_PER_SECOND)
-        self._gentle = GentleTransport(transport, self.flow, self._open, self._site, self._is_all_read)
+        self._gentle = GentleTransport(self._reading, self.flow, self._open, self._site, self._is_all_read)
         if self._open.has_place(self._site, address, len(self.connections)):
             self._watch()
         else:

@@ -40,13 +40,13 @@ class ReadingWatch:
     _timer: asyncio.TimerHandle | None = None
 
     def __init__(self, transport: asyncio.Transport, patience: float, least: float) -> None:
-        self._transport = transport
+        self.transport = transport
         self._patience = patience
         self._least = least
 
     def watch(self) -> None:
         """Begin a period, if none runs."""
-        self._unread = self._transport.get_write_buffer_size()
+        self._unread = self.transport.get_write_buffer_size()
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._patience, self._check)
 
@@ -58,7 +58,7 @@ class ReadingWatch:
 
     def _check(self) -> None:
         self._timer = None
-        if self._transport.get_write_buffer_size() > self._unread - self._least:
-            self._transport.abort()
+        if self.transport.get_write_buffer_size() > self._unread - self._least:
+            self.transport.abort()
         else:
             self.watch()

@@ -38,6 +38,7 @@ _COMMON = """
 LOCATIONS = f"""
     location / {{ proxy_pass http://backend; {_COMMON} }}
     location /backend/ {{ proxy_pass http://backend/; {_COMMON} proxy_set_header X-Forwarded-Prefix /backend; }}
+    location /plain/ {{ proxy_pass http://backend/; }}
 """
 
 

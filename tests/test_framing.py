@@ -149,6 +149,7 @@ def test_an_ambiguous_head_is_the_last_that_is_parsed(server: Server, ambiguous:
     [
         "CONNECT x:80 HTTP/1.1",
         "CONNECT localhost HTTP/1.1",
+        "CONNECT /path HTTP/1.1",
         "PRI * HTTP/2.0",
         "GET / HTTP/2.0",
         "GET / HTTP/1.2",

@@ -64,7 +64,7 @@ def test_each_request_gets_its_own_response(port: int, upgrade: str) -> None:
     token = f"Authorization: Bearer {token_for('nginx')}"
     todo = b'{"title": "x"}'
     sent, statuses = b"", []
-    for size, in_chunks, line in product((0, 14, PIECE, 5 * PIECE), (False, True), (token, "X-No: token")):
+    for size, in_chunks, line in product((0, 14, PIECE, 5 * PIECE, 25 * PIECE), (False, True), (token, "X-No: token")):
         body = todo.ljust(size) if size else b""
         framing = ["Transfer-Encoding: chunked"] if in_chunks else [f"Content-Length: {size}"]
         lines = [*UPGRADES[upgrade], "Content-Type: application/json", line]
@@ -88,3 +88,11 @@ def test_references_have_the_prefix_that_nginx_takes_away(port: int) -> None:
         assert client.get(f"{path}/none").json()["instance"] == f"{path}/none"
         document = client.get("/backend/api/schema/openapi.json").json()
         assert document["servers"] == [{"url": "/backend"}]
+
+
+@pytest.mark.parametrize(("headers", "status"), [({"Authorization": f"Bearer {token_for('plain')}"}, 413), ({}, 401)])
+def test_nginx_passes_on_refusals_of_bodies_that_are_not_read(port: int, headers: dict[str, str], status: int) -> None:
+    """With its defaults, it asks the server to close each connection."""
+    with httpx.Client(headers={"Content-Type": "application/json"} | headers) as client:
+        url = f"http://127.0.0.1:{port}/plain/api/plain/todos"
+        assert [client.post(url, content=b" " * 3_000_000).status_code for _ in range(10)] == [status] * 10

@@ -17,10 +17,10 @@ class ClientAddress:
 
     def of(self, scope: Scope) -> str:
         """Give the address of the client, in its shortest form."""
-        address = _address(scope["client"][0]) if scope.get("client") else None  # type: ignore[index]
+        address = address_in(scope["client"][0]) if scope.get("client") else None  # type: ignore[index]
         hops = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
         for hop in reversed(",".join(hops).split(",")):
-            before = _address(hop.strip())
+            before = address_in(hop.strip())
             if address is None or before is None or not self._is_trusted(address):
                 break
             address = before
@@ -28,8 +28,13 @@ class ClientAddress:
 
     def is_of_proxy(self, scope: Scope) -> bool:
         """Return whether the peer itself is a trusted proxy."""
-        address = _address(scope["client"][0]) if scope.get("client") else None  # type: ignore[index]
+        address = address_in(scope["client"][0]) if scope.get("client") else None  # type: ignore[index]
         return address is not None and self._is_trusted(address)
+
+    def trusts(self, address: str) -> bool:
+        """Return whether the address of a peer is that of a trusted proxy."""
+        shortest = address_in(address)
+        return shortest is not None and self._is_trusted(shortest)
 
     def _is_trusted(self, address: str) -> bool:
         return any(ip_address(address) in network for network in self._trusted)
@@ -40,7 +45,7 @@ def site_of(address: str) -> str:
     return str(ip_network(f"{address}/{SITE_BITS}", strict=False)) if ":" in address else address
 
 
-def _address(text: str) -> str | None:
+def address_in(text: str) -> str | None:
     """Give an address in its shortest form, as IPv4 where it is only dressed as IPv6; no zones, which are any text."""
     try:
         address = ip_address(text.partition("%")[0])

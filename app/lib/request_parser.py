@@ -97,9 +97,10 @@ class _Continuation:
             self._callbacks.on_headers_complete()
 
 
-def is_plain_head(target: bytes, version: str, headers: Headers) -> bool:
-    """Return whether there is nothing to look at closely; CONNECT has no path."""
-    return version == "1.1" and target.startswith(b"/") and b"transfer-encoding" not in dict(headers)
+def is_plain_head(method: bytes, target: bytes, version: str, headers: Headers) -> bool:
+    """Return whether there is nothing to look at closely."""
+    is_common = version == "1.1" and target.startswith(b"/") and method != b"CONNECT"
+    return is_common and b"transfer-encoding" not in dict(headers)
 
 
 def fault_in_head(method: bytes, target: bytes, version: str, headers: Headers) -> ApiError | None:

@@ -31,3 +31,34 @@ class UnreadResponses:
             worst = max(unread, key=unread.__getitem__)
             del unread[worst]
             worst.abort()
+
+
+class ReadingWatch:
+    """Aborts a connection whose client reads less than `least` bytes in each period of `patience` seconds."""
+
+    _unread = 0
+    _timer: asyncio.TimerHandle | None = None
+
+    def __init__(self, transport: asyncio.Transport, patience: float, least: float) -> None:
+        self.transport = transport
+        self._patience = patience
+        self._least = least
+
+    def watch(self) -> None:
+        """Begin a period, if none runs."""
+        self._unread = self.transport.get_write_buffer_size()
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._patience, self._check)
+
+    def stop(self) -> None:
+        """Look no longer: the client has read, or left."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _check(self) -> None:
+        self._timer = None
+        if self.transport.get_write_buffer_size() > self._unread - self._least:
+            self.transport.abort()
+        else:
+            self.watch()

@@ -9,6 +9,7 @@ import httptools
 import pytest
 import uvicorn
 from uvicorn.protocols.http import httptools_impl
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -22,6 +23,7 @@ OVERRIDDEN = {
     "on_message_begin": [],
     "on_header": ["name", "value"],
     "on_headers_complete": [],
+    "on_body": ["body"],
     "on_message_complete": [],
     "on_response_complete": [],
     "send_400_response": ["msg"],
@@ -89,7 +91,24 @@ def test_uvicorn_feeds_the_parser_and_answers_its_errors_as_we_expect() -> None:
     assert re.search(r"self\.scope, self\.receive, self\.send", inspect.getsource(RequestResponseCycle.run_asgi))
     for part in ("self.message_event.wait()", "self.more_body", "self.waiting_for_100_continue"):
         assert part in inspect.getsource(RequestResponseCycle.receive)
+    assert inspect.signature(HttpToolsProtocol.shutdown).parameters.keys() == {"self"}
+    assert "self.transport.close()" in inspect.getsource(HttpToolsProtocol.shutdown)
     assert re.search(r"if not self\.keep_alive:\s+self\.transport\.close\(\)", inspect.getsource(RequestResponseCycle))
+
+
+def test_a_response_uses_no_more_of_its_transport_than_we_have() -> None:
+    source = inspect.getsource(RequestResponseCycle)
+    used = set(re.findall(r"self\.transport\.(\w+)", source))
+    assert used == {"write", "close", "is_closing"}
+    assert re.search(r"self\.transport\.close\(\)\s+self\.on_response\(\)", source)
+
+
+def test_reading_is_paused_and_resumed_in_flow_control_alone() -> None:
+    assert not re.findall(r"transport\.(?:pause|resume)_reading", inspect.getsource(httptools_impl))
+    source = inspect.getsource(FlowControl)
+    assert source.count("self._transport.pause_reading()") == source.count("self._transport.resume_reading()") == 1
+    assert set(re.findall(r"self\.(read_paused|_transport) = ", source)) == {"read_paused", "_transport"}
+    assert "self.client = get_remote_addr(transport)" in inspect.getsource(HttpToolsProtocol.connection_made)
 
 
 class Silent:

@@ -20,27 +20,27 @@ from app.db.purging import purge_command
 from app.db.seeding import seed_command
 from app.domain.users.services import UserDirectory
 from app.lib import log
-from app.lib.auth import AuthenticationWall, TokenVerifier, requires_owner
-from app.lib.client_address import ClientAddress
-from app.lib.cors import Cors, Preflight
-from app.lib.cursor import CursorSeal
+from app.lib.auth.jwks import PublishedKeys, from_file, from_url
+from app.lib.auth.keys import KeyRing, KeySource, SharedSecrets
+from app.lib.auth.scopes import requires_scope
+from app.lib.auth.tokens import AuthenticationWall, TokenVerifier, requires_owner
 from app.lib.deployment_secret import DeploymentSecret
-from app.lib.first_keys import FirstKeys
-from app.lib.frame import Frame
-from app.lib.hosts import AllowedHosts
-from app.lib.http import ApiRequest, ApiResponse, before_handler, criteria_of, handle_error
-from app.lib.idempotency import Idempotency
-from app.lib.jwks import PublishedKeys, from_file, from_url
-from app.lib.keys import KeyRing, KeySource, SharedSecrets
-from app.lib.load import LoadShedding
+from app.lib.http.client_address import ClientAddress
+from app.lib.http.responses import ApiRequest, ApiResponse, before_handler, criteria_of, handle_error
+from app.lib.http.routes import unguarded, unowned
+from app.lib.middleware.allowed_hosts import AllowedHosts
+from app.lib.middleware.cors import Cors, Preflight
+from app.lib.middleware.first_keys import FirstKeys
+from app.lib.middleware.idempotency import Idempotency
+from app.lib.middleware.load_shedding import LoadShedding
+from app.lib.middleware.request_context import Frame
+from app.lib.middleware.retry_after_erasure import Readmission
+from app.lib.middleware.user_share import UserShare
+from app.lib.persistence.row_quota import RowQuota
 from app.lib.process import end_with_parent
-from app.lib.quota import RowQuota
 from app.lib.rate_limit import Shared
-from app.lib.readmission import Readmission
-from app.lib.routes import unguarded, unowned
-from app.lib.scopes import requires_scope
 from app.lib.settings import Settings
-from app.lib.user_share import UserShare
+from app.lib.validation.cursors import CursorSeal
 
 
 class Commands(CLIPlugin):
@@ -114,7 +114,7 @@ def _shared_allowances(settings: Settings) -> Shared | None:
     """Open the store of rate limits, if there is one: its client is large, and nobody else shall wait for it."""
     if settings.rate_limit_store_url is None:
         return None
-    from app.lib.shared_limit import SharedAllowances, open_store  # noqa: PLC0415
+    from app.lib.shared_rate_limit import SharedAllowances, open_store  # noqa: PLC0415
 
     return SharedAllowances(open_store(settings.rate_limit_store_url.get_secret_value()))
 

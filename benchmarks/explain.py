@@ -24,7 +24,7 @@ from app.domain.todos.schemas import TodoCreate, TodoUpdate
 from app.domain.todos.services import BEST_FIRST, TodoService, Trash
 from app.domain.todos.tags import PAGE as TAGS_PAGE
 from app.lib.database_url import parse_database_url
-from app.lib.search import terms_of
+from app.lib.persistence.full_text_search import terms_of
 from benchmarks.database import environment, execute, fetch, manage, scratch_database
 
 USERS = 1_000

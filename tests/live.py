@@ -21,7 +21,7 @@ from litestar.cli._utils import LitestarEnv
 from litestar.cli.main import litestar_group
 
 from app.lib.cli import explained
-from app.lib.server import bounded_http
+from app.lib.http.uvicorn_protocol import bounded_http
 from app.lib.settings import PROJECT, Settings
 from app.main import create_app
 from tests.canaries import leaks

@@ -15,8 +15,8 @@ from litestar import Litestar
 
 from app.db.config import Database
 from app.db.migrate import migrate
+from app.lib.http.unread_responses import UnreadResponses
 from app.lib.settings import Settings
-from app.lib.unread import UnreadResponses
 from app.main import create_app
 from tests.live import fetch, listening, until
 from tests.support import SECRET, Client, admin_url, assert_problem, running, token_for
@@ -99,7 +99,7 @@ class TestLockedRows:
     async def test_of_one_user_hold_a_connection_and_the_others_are_served(
         self, url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.lib.user_share.WAIT_SECONDS", 1)
+        monkeypatch.setattr("app.lib.middleware.user_share.WAIT_SECONDS", 1)
         limits = {"database_lock_timeout": 0.3, "database_pool_timeout": 1}
         async with application(url, **limits) as (app, client_of):
             mallory, honest = client_of("mallory"), client_of("honest")
@@ -283,7 +283,7 @@ class TestSlowReaders:
     ) -> None:
         most = 1_000_000
         unread = Watched(most)
-        monkeypatch.setattr("app.lib.server.UnreadResponses", lambda: unread)
+        monkeypatch.setattr("app.lib.http.uvicorn_protocol.UnreadResponses", lambda: unread)
         limits = {"max_requests_in_flight": 16, "max_requests_per_user": 6}
         async with application(url, **limits) as (app, client_of), listening(app, bounded=True) as port:
             reader, honest = client_of("reader"), client_of("honest")

@@ -19,7 +19,7 @@ from sqlalchemy import URL, func, insert, make_url, select, text
 
 from app.db.config import Database, ordinary_url
 from app.db.migrate import migrate
-from app.lib import tripwire
+from app.lib.persistence import scope_guard as tripwire
 from app.lib.settings import Settings
 from app.main import create_app
 from tests.factories import users

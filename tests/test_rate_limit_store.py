@@ -16,11 +16,11 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from app.lib import shared_limit
+from app.lib import shared_rate_limit as shared_limit
 from app.lib.errors import TooManyRequests
 from app.lib.rate_limit import RateLimit
 from app.lib.settings import Settings
-from app.lib.shared_limit import MAX_CONNECTIONS, AllowanceStore, SharedAllowances, open_store
+from app.lib.shared_rate_limit import MAX_CONNECTIONS, AllowanceStore, SharedAllowances, open_store
 from app.main import create_app
 from tests.lib.raw import ask, bearer
 from tests.live import Server, environment, free_port, until, wait_until

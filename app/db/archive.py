@@ -11,8 +11,8 @@ from sqlalchemy import ARRAY, JSON, Column, DateTime, Executable, Integer, Table
 
 from app.db.base import ROWS_RULE, TRANSIENT, WRITTEN_AS, RowsRule, metadata, owners, users_table
 from app.lib.errors import OwnerGone
-from app.lib.session import Session
-from app.lib.statements import place_of
+from app.lib.persistence.session import Session
+from app.lib.persistence.statements import place_of
 
 PROFILE = "profile"
 BATCH = 50  # rows in memory at a time

@@ -20,14 +20,14 @@ from app.db.embedded import EmbeddedPostgres
 from app.db.limits import limit_transactions, time_limits
 from app.db.probe import Probe
 from app.db.supervisor import EmbeddedPostgresError
-from app.lib.database_errors import is_lost
 from app.lib.database_url import ConnectionTarget, parse_database_url
 from app.lib.errors import OperatorError
-from app.lib.session import Session
+from app.lib.persistence.errors import is_lost
+from app.lib.persistence.scope_guard import scope, set_tripwire
+from app.lib.persistence.session import Session
+from app.lib.persistence.statement_budget import MAX_SHAPES
+from app.lib.persistence.turns import Turns
 from app.lib.settings import Settings
-from app.lib.statement_budget import MAX_SHAPES
-from app.lib.tripwire import scope, set_tripwire
-from app.lib.turns import Turns
 
 
 class Database:

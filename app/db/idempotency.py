@@ -8,8 +8,8 @@ from sqlmodel import Field
 
 from app.db.base import OWNERS_DEACTIVATION, TRANSIENT, Base, table_of
 from app.lib.errors import Deactivated
-from app.lib.idempotency import Stored
-from app.lib.session import Session
+from app.lib.middleware.idempotency import Stored
+from app.lib.persistence.session import Session
 
 KEPT_FOR = timedelta(hours=24)
 

@@ -10,9 +10,9 @@ import msgspec
 from msgspec import Struct
 
 from app.db.archive import Kind
-from app.lib.body import Broken
 from app.lib.errors import Invalid
-from app.lib.ordering import DIGITS, MAX_POSITION
+from app.lib.persistence.fractional_index import DIGITS, MAX_POSITION
+from app.lib.validation.body import Broken
 
 SKEW = timedelta(days=1)  # by which the clock of the database that was exported may have been ahead
 _POSITION = re.compile(rf"(?=.*[^0])[{DIGITS}]{{1,{MAX_POSITION}}}")

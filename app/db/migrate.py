@@ -22,9 +22,9 @@ from app.db import policies, row_security  # noqa: F401 - migrations and their c
 from app.db.base import SCHEMA, metadata
 from app.db.config import Database
 from app.db.suitability import refuse_unsuitable
-from app.lib.database_errors import lacks_schema
 from app.lib.errors import OperatorError, Unavailable
-from app.lib.session import Session
+from app.lib.persistence.errors import lacks_schema
+from app.lib.persistence.session import Session
 
 VERSION_TABLE = "alembic_version"
 LOCK_TIMEOUT = "10s"

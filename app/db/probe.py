@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.lib.session import Session
-from app.lib.tripwire import scope
+from app.lib.persistence.scope_guard import scope
+from app.lib.persistence.session import Session
 
 PATIENCE_SECONDS = 0.9  # the answer to a health check comes within a second
 

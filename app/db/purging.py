@@ -11,7 +11,7 @@ from litestar import Litestar
 from app.db.config import open_database
 from app.db.idempotency import purge_answers
 from app.lib.cli import run_async, settings_of
-from app.lib.session import Session
+from app.lib.persistence.session import Session
 
 _DURATION = re.compile(r"([0-9]{1,6})([smhdw])")
 _LONGEST = timedelta(weeks=52_000)  # a thousand years; PostgreSQL counts back to 4713 before Christ

@@ -18,8 +18,8 @@ from app.db.base import users_table
 from app.db.bulk import copy_rows
 from app.db.import_rules import fault_of
 from app.lib.cli import escaped
-from app.lib.database_errors import sqlstate
 from app.lib.errors import OperatorError
+from app.lib.persistence.errors import sqlstate
 
 _OF_THE_ROWS = ("22", "23")  # the classes of SQLSTATE that tell of values, and of constraints
 _AT = re.compile(r"COPY \w+, line (\d+)")

@@ -29,7 +29,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.util import await_only
 
 from app.db.base import SCHEMA, metadata, owners
-from app.lib.tripwire import OWNER, UNSCOPED
+from app.lib.persistence.scope_guard import OWNER, UNSCOPED
 
 ROLE = "todo_backend"
 MAX_REMEMBERED = 10_000  # users whose settings are written out

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.lib import jwks
+from app.lib.auth import jwks
 from app.lib.settings import PROJECT
 from tests.better_auth.server import AS_OF, PUBLISHED, SOURCES, BetterAuth, install, migrated, node
 

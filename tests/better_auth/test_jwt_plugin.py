@@ -11,7 +11,7 @@ import httpx
 import jwt
 import pytest
 
-from app.lib import jwks
+from app.lib.auth import jwks
 from tests.better_auth.server import (
     FRONTEND,
     NAME,

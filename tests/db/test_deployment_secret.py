@@ -13,11 +13,11 @@ from litestar import Litestar
 from app.db.config import Database
 from app.db.deployment_secret import load_secret
 from app.db.migrate import migrate
-from app.lib.cursor import CursorSeal
 from app.lib.deployment_secret import DeploymentSecret
 from app.lib.errors import Unavailable
 from app.lib.log import UNKNOWN_USER, user_namer
 from app.lib.settings import Settings
+from app.lib.validation.cursors import CursorSeal
 from app.main import create_app
 from tests.lib.test_jwks import key_set, published, signed
 from tests.support import Client, mistakes, running

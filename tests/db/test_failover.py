@@ -12,8 +12,8 @@ from litestar import Litestar
 
 from app.db.config import Database, LostConnections
 from app.db.migrate import migrate
-from app.lib import request_log
-from app.lib.database_errors import MEANINGS
+from app.lib.middleware import access_log as request_log
+from app.lib.persistence.errors import MEANINGS
 from app.lib.settings import Settings
 from app.main import create_app
 from tests.live import call, fetch, until

@@ -12,9 +12,9 @@ from sqlalchemy.exc import DBAPIError
 from app.db.base import SCHEMA, owners
 from app.db.config import Database, ordinary_url
 from app.db.migrate import differences, migrate
-from app.lib import tripwire
 from app.lib.errors import OwnerGone, Unavailable
-from app.lib.session import Session
+from app.lib.persistence import scope_guard as tripwire
+from app.lib.persistence.session import Session
 from app.lib.settings import Settings
 from tests.factories import todos, users
 from tests.live import call, fetch

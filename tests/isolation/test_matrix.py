@@ -11,9 +11,9 @@ import httpx
 import pytest
 from litestar import Litestar
 
-from app.lib.auth import requires_owner
+from app.lib.auth.tokens import requires_owner
+from app.lib.http.routes import guarded_by, operations
 from app.lib.openapi.document import document_of
-from app.lib.routes import guarded_by, operations
 from app.lib.settings import Settings
 from app.main import create_app
 from tests.isolation.values import Description, placed

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from litestar import Litestar
 
-from app.lib.routes import operations
-from app.lib.scopes import scope_of
+from app.lib.auth.scopes import scope_of
+from app.lib.http.routes import operations
 from app.lib.settings import Settings
 from app.main import create_app
 from tests.support import SECRET, access_token_for, assert_problem, running, token_for

@@ -10,7 +10,7 @@ from sqlalchemy import ARRAY, Column, String, Table, func, literal, select, upda
 from sqlalchemy.exc import DBAPIError
 
 from app.db.base import metadata, owners
-from app.lib.routes import operations
+from app.lib.http.routes import operations
 from tests.isolation.values import Description, placed
 from tests.support import Client, token_for
 

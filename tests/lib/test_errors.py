@@ -16,9 +16,10 @@ from sqlalchemy import text
 from structlog.testing import LogCapture
 
 from app.domain.todos.services import TodoService
-from app.lib import http, request_log
 from app.lib.errors import ApiError, TooManyRequests, problem_body
-from app.lib.routes import operations
+from app.lib.http import responses as http
+from app.lib.http.routes import operations
+from app.lib.middleware import access_log as request_log
 from app.lib.settings import Settings
 from app.main import create_app
 from tests.lib.raw import ask, bearer

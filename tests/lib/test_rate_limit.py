@@ -8,8 +8,8 @@ import pytest
 from litestar import Litestar
 
 from app.lib import rate_limit
-from app.lib.client_address import ClientAddress
 from app.lib.errors import TooManyRequests
+from app.lib.http.client_address import ClientAddress
 from app.lib.rate_limit import RateLimit
 from app.lib.settings import Settings
 from app.main import create_app

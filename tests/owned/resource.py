@@ -14,7 +14,7 @@ from sqlalchemy import Table
 from uuid_utils.compat import uuid7
 
 from app.db.base import Base, table_of
-from app.lib.body import Body
+from app.lib.validation.body import Body
 from tests.factories import insert_rows, rows_of
 from tests.owned.samples import Samples
 from tests.support import Client

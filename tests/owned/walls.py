@@ -12,7 +12,7 @@ from sqlalchemy import CheckConstraint
 from sqlalchemy.exc import DBAPIError
 from uuid_utils.compat import uuid7
 
-from app.lib.database_errors import constraint_name, sqlstate
+from app.lib.persistence.errors import constraint_name, sqlstate
 from tests.factories import new_user_id, rows_of
 from tests.owned.resource import SERVER_OWNED, Resource, send_raw
 from tests.owned.samples import Compare, Samples

@@ -11,10 +11,10 @@ from app.db.config import Database
 from app.db.migrate import differences, pending_and_read_only
 from app.db.suitability import folds_case, refuse_unsuitable
 from app.domain.system.findings import Finding
-from app.lib.auth import requires_owner
+from app.lib.auth.jwks import PublishedKeys
+from app.lib.auth.tokens import requires_owner
 from app.lib.errors import OperatorError, Unavailable
-from app.lib.jwks import PublishedKeys
-from app.lib.routes import unowned
+from app.lib.http.routes import unowned
 from app.lib.time_zones import KNOWN
 
 _known_zones = row_security.catalog("pg_timezone_names", column("name", Text))

@@ -19,15 +19,15 @@ from app.domain.system.deployment import deployment_findings
 from app.domain.system.environment import environment_findings
 from app.domain.system.findings import Finding
 from app.domain.system.services import check_health
+from app.lib.auth.development import mint, mint_access
+from app.lib.auth.scopes import scope_of
 from app.lib.cli import UserId, run_async, settings_of
 from app.lib.errors import OperatorError
+from app.lib.http.routes import guarded_by, operations
+from app.lib.http.uvicorn_protocol import bounded_http
 from app.lib.log import uvicorn_logging
 from app.lib.openapi.document import rendered
-from app.lib.routes import guarded_by, operations
-from app.lib.scopes import scope_of
-from app.lib.server import bounded_http
 from app.lib.settings import Settings
-from app.lib.tokens import mint, mint_access
 
 APPLICATION = "app.main:create_app"
 DEMO_USER = "demo"

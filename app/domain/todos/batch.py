@@ -10,10 +10,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from app.domain.todos.schemas import TodoCreate, TodoRead, TodoUpdate
 from app.domain.todos.services import TodoService
-from app.lib.auth import requires_owner
-from app.lib.body import Body
+from app.lib.auth.scopes import scopes
+from app.lib.auth.tokens import requires_owner
 from app.lib.errors import ApiError
-from app.lib.scopes import scopes
+from app.lib.validation.body import Body
 
 MAX_OPERATIONS = 100
 

@@ -8,9 +8,9 @@ from litestar.params import FromPath, JSONBody
 
 from app.domain.todos.schemas import TodoCreate, TodoMove, TodoQuery, TodoRead, TodoRemoval, TodoReplace, TodoUpdate
 from app.domain.todos.services import TodoService
-from app.lib.auth import requires_owner
-from app.lib.query import Page
-from app.lib.scopes import scopes
+from app.lib.auth.scopes import scopes
+from app.lib.auth.tokens import requires_owner
+from app.lib.validation.query import Page
 
 Todos = NamedDependency[TodoService]
 TodoId = FromPath[UUID]

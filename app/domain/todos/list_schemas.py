@@ -6,8 +6,8 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from app.lib.body import Body, ExactlyOne, Trimmed
-from app.lib.query import PageQuery
+from app.lib.validation.body import Body, ExactlyOne, Trimmed
+from app.lib.validation.query import PageQuery
 
 MAX_NAME = 100
 COLOR = "^#[0-9a-f]{6}$"

@@ -12,12 +12,12 @@ from app.db.base import table_of
 from app.domain.todos.list_schemas import ListCreate, ListMove, ListQuery, ListRead, ListUpdate
 from app.domain.todos.models import Todo, TodoList
 from app.domain.todos.services import EveryTodo
-from app.lib.auth import requires_owner
+from app.lib.auth.scopes import scopes
+from app.lib.auth.tokens import requires_owner
 from app.lib.errors import Conflict, NotFound
-from app.lib.ordered import OrderedService
-from app.lib.ordering import behind
-from app.lib.query import Page
-from app.lib.scopes import scopes
+from app.lib.persistence.fractional_index import behind
+from app.lib.persistence.ordered import OrderedService
+from app.lib.validation.query import Page
 
 _list, _todos = table_of(TodoList).c, table_of(Todo)
 _end = behind(EveryTodo.order.end({"list_id": null()}), _todos.c.position)

@@ -6,7 +6,7 @@ from sqlalchemy import Interval, bindparam, delete, func, select, tuple_
 
 from app.db.base import table_of
 from app.domain.todos.models import Todo
-from app.lib.session import Session
+from app.lib.persistence.session import Session
 
 CHUNK = 1000  # removed in one transaction, so that nobody waits long
 

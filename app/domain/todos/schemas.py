@@ -6,9 +6,9 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from app.lib.body import AtMostOne, Body, ExactlyOne, Instant, LongText, Trimmed, distinct
-from app.lib.query import Moment, PageQuery, Query, Reference
-from app.lib.search import MAX_QUERY
+from app.lib.persistence.full_text_search import MAX_QUERY
+from app.lib.validation.body import AtMostOne, Body, ExactlyOne, Instant, LongText, Trimmed, distinct
+from app.lib.validation.query import Moment, PageQuery, Query, Reference
 
 MAX_TITLE, MAX_DESCRIPTION, MAX_TAG, MAX_TAGS = 200, 10_000, 50, 20
 MAX_DEPTH = 5  # levels of todos, the top one included

@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 from app.db.base import table_of
 from app.domain.todos.models import Todo
 from app.domain.todos.schemas import Priority, TodoReplace
-from app.lib.ordering import position_at
+from app.lib.persistence.fractional_index import position_at
 
 _ACTS = (
     "Buy",

@@ -31,14 +31,14 @@ from app.db.base import OWNERS_PREFERENCES, OWNERS_TIME_ZONE, table_of
 from app.domain.todos.models import Todo, TodoList
 from app.domain.todos.schemas import DUE_ONCE, MAX_DEPTH, PRIORITIES, TodoMove, TodoQuery, TodoRead
 from app.domain.todos.tree import TreeStatements
-from app.lib.body import Body
 from app.lib.errors import ApiError, Conflict, FieldError, Invalid, NotFound
-from app.lib.ordered import OrderedService
-from app.lib.query import Page, PageQuery, Sort
-from app.lib.search import is_found, rank, terms_of
-from app.lib.service import UserScopedService
-from app.lib.statements import Transition, value_of
+from app.lib.persistence.full_text_search import is_found, rank, terms_of
+from app.lib.persistence.ordered import OrderedService
+from app.lib.persistence.statements import Transition, value_of
+from app.lib.persistence.user_scoped import UserScopedService
 from app.lib.time_zones import posix_rule, zone_of
+from app.lib.validation.body import Body
+from app.lib.validation.query import Page, PageQuery, Sort
 
 BEST_FIRST: Sort = (("rank", True),)
 NO_PARENT = FieldError("Expected the id of another of your todos, outside the trash", pointer="/parent_id")

@@ -9,9 +9,9 @@ from app.db.base import table_of
 from app.domain.todos.models import Todo
 from app.domain.todos.schemas import TodoRead
 from app.domain.todos.services import TodoService
-from app.lib.auth import requires_owner
-from app.lib.query import Limit, Offset, Page, Query
-from app.lib.scopes import scopes
+from app.lib.auth.scopes import scopes
+from app.lib.auth.tokens import requires_owner
+from app.lib.validation.query import Limit, Offset, Page, Query
 
 _tags = select(func.unnest(table_of(Todo).c.tags, type_=Text).label("name")).where(TodoService.statements.mine)
 _used = _tags.subquery("tags")

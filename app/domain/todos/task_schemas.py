@@ -10,11 +10,11 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from app.domain.todos.schemas import MAX_DESCRIPTION, Tags, Title, TodoCreate, TodoUpdate
-from app.lib.body import Body, Broken, Instant, LongText, finite, in_utc
 from app.lib.errors import FieldError, Invalid
-from app.lib.http import Versioned
-from app.lib.openapi.schema import Shape
-from app.lib.query import DAY_OR_INSTANT, Limit, Offset, Query, Sort
+from app.lib.http.responses import Versioned
+from app.lib.openapi.schemas import Shape
+from app.lib.validation.body import Body, Broken, Instant, LongText, finite, in_utc
+from app.lib.validation.query import DAY_OR_INSTANT, Limit, Offset, Query, Sort
 
 MAX_TASK_DESCRIPTION = 1000
 DEFAULT_PRIORITY: Literal["medium"] = "medium"  # as which the dialect shows a todo's `none`

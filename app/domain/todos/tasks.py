@@ -28,14 +28,14 @@ from app.domain.todos.task_schemas import (
     TaskRead,
     TaskUpdate,
 )
-from app.lib.auth import requires_owner
+from app.lib.auth.scopes import scopes
+from app.lib.auth.tokens import requires_owner
 from app.lib.errors import Invalid
-from app.lib.http import ApiResponse
-from app.lib.scopes import scopes
-from app.lib.search import fold
-from app.lib.statements import in_order, value_of
-from app.lib.stream import JsonArray
-from app.lib.whole_list import WholeList, whole_list
+from app.lib.http.responses import ApiResponse
+from app.lib.http.streaming import JsonArray
+from app.lib.persistence.full_text_search import fold
+from app.lib.persistence.statements import in_order, value_of
+from app.lib.persistence.whole_list import WholeList, whole_list
 
 _todo = table_of(Todo).c
 _sorts = TodoService.sorts

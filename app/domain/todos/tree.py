@@ -22,7 +22,7 @@ from sqlalchemy import (
 from app.db.base import table_of
 from app.domain.todos.models import Todo
 from app.domain.todos.schemas import MAX_DEPTH
-from app.lib.statements import Statements
+from app.lib.persistence.statements import Statements
 
 _todos = table_of(Todo)
 _live = _todos.c.deleted_at.is_(None)

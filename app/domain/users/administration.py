@@ -13,13 +13,13 @@ from app.db.base import table_of
 from app.domain.users.models import User
 from app.domain.users.schemas import UserQuery, UserRead
 from app.domain.users.services import UserDirectory
-from app.lib.auth import USER_ID
+from app.lib.auth.tokens import USER_ID
 from app.lib.errors import Conflict, NotFound
-from app.lib.http import ApiRequest
-from app.lib.idempotency import session_of
-from app.lib.query import Page
-from app.lib.request_log import Witness, witness
-from app.lib.session import Rows, Session
+from app.lib.http.responses import ApiRequest
+from app.lib.middleware.access_log import Witness, witness
+from app.lib.middleware.idempotency import session_of
+from app.lib.persistence.session import Rows, Session
+from app.lib.validation.query import Page
 
 _COLUMNS = [getattr(User, name) for name in UserRead.__struct_fields__]
 _deactivated = bindparam("deactivated", type_=Boolean)

@@ -16,11 +16,11 @@ from app.domain.users.schemas import (
     UserRead,
 )
 from app.domain.users.services import AccountService, PreferencesService
-from app.lib.auth import requires_owner, requires_role
-from app.lib.http import ApiRequest
-from app.lib.query import Page
-from app.lib.scopes import scopes
-from app.lib.stream import JSON_LINES, JsonLines
+from app.lib.auth.scopes import scopes
+from app.lib.auth.tokens import requires_owner, requires_role
+from app.lib.http.responses import ApiRequest
+from app.lib.http.streaming import JSON_LINES, JsonLines
+from app.lib.validation.query import Page
 
 Account = NamedDependency[AccountService]
 Preferences = NamedDependency[PreferencesService]

@@ -7,11 +7,11 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from app.lib import time_zones
-from app.lib.auth import usable_text
-from app.lib.body import Body, Broken, LongText, Trimmed
-from app.lib.language import language_tag
-from app.lib.openapi.schema import Shape
-from app.lib.query import Limit, Offset, Query
+from app.lib.auth.tokens import usable_text
+from app.lib.openapi.schemas import Shape
+from app.lib.validation.body import Body, Broken, LongText, Trimmed
+from app.lib.validation.language_tags import language_tag
+from app.lib.validation.query import Limit, Offset, Query
 
 MAX_NAME, MAX_BIO, MAX_LANGUAGE = 200, 2000, 100
 MAX_EMAIL, MAX_CLAIM = 320, 2048

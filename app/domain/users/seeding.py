@@ -3,7 +3,7 @@
 from faker import Faker
 from polyfactory.factories.msgspec_factory import MsgspecFactory
 
-from app.lib.auth import Identity
+from app.lib.auth.tokens import Identity
 
 _ID_LENGTH = 32  # what Better Auth makes: letters and digits
 

@@ -12,10 +12,10 @@ from sqlmodel import col
 from app.db.archive import export_lines
 from app.domain.users.models import Preferences, User
 from app.domain.users.schemas import NOTIFICATIONS, Notifications, PreferencesRead, ProfileRead
-from app.lib.auth import Identity
+from app.lib.auth.tokens import Identity
 from app.lib.errors import Deactivated, FieldError, Unavailable
-from app.lib.own_row import OwnRowService
-from app.lib.session import MAX_ATTEMPTS, Session
+from app.lib.persistence.session import MAX_ATTEMPTS, Session
+from app.lib.persistence.singleton import OwnRowService
 
 # How long a deactivation may take to be noticed, and how many users are remembered as active.
 TRUST_SECONDS = 5.0

@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 from litestar import Litestar
 
-from app.lib.openapi.facts import OWNER
+from app.lib.http.routes import operations
+from app.lib.openapi.components import BEARER, HEADERS, PARAMETERS, problems
+from app.lib.openapi.introspection import OWNER
 from app.lib.openapi.operations import Described
-from app.lib.openapi.parts import BEARER, HEADERS, PARAMETERS, problems
-from app.lib.openapi.schema import Schemas
-from app.lib.routes import operations
+from app.lib.openapi.schemas import Schemas
 
 type Document = dict[str, Any]
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 
-from app.lib.http import body_types
-from app.lib.openapi.example import Examples, NoExample
-from app.lib.openapi.facts import Facts
-from app.lib.openapi.parts import BEARER, HEADERS, PARAMETERS, headers, problem_name, reference
-from app.lib.openapi.schema import Schema, Schemas
-from app.lib.query import sort_schema
-from app.lib.reply import JSON
-from app.lib.routes import Operation
+from app.lib.http.asgi import JSON
+from app.lib.http.responses import body_types
+from app.lib.http.routes import Operation
+from app.lib.openapi.components import BEARER, HEADERS, PARAMETERS, headers, problem_name, reference
+from app.lib.openapi.examples import Examples, NoExample
+from app.lib.openapi.introspection import Facts
+from app.lib.openapi.schemas import Schema, Schemas
+from app.lib.validation.query import sort_schema
 
 
 class Described:

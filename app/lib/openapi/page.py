@@ -12,8 +12,8 @@ import msgspec
 from litestar import Litestar
 
 from app.lib.openapi.document import Document, document_of
-from app.lib.openapi.markup import Markup, code_block, join, link, prose, table, tag
-from app.lib.openapi.schema import Schema
+from app.lib.openapi.html import Markup, code_block, join, link, prose, table, tag
+from app.lib.openapi.schemas import Schema
 
 METHODS = ("get", "post", "put", "patch", "delete")  # HEAD is told of once, above
 _STYLE = Path(__file__).with_name("page.css").read_text()

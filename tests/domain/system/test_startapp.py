@@ -331,7 +331,7 @@ class TestWalk:
 
     def test_its_tests_pass_and_those_of_all_migrations_and_routes(self, walked: Copy) -> None:
         tests = ("tests/domain/trials", "tests/domain/crates", "tests/db/test_migrations.py::TestEquality")
-        tests += ("tests/lib/test_openapi.py",)
+        tests += ("tests/lib/openapi/test_document.py",)
         tests += ("tests/isolation/test_scopes.py::test_every_route_declares_what_the_policy_says",)
         said = walked.run("-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", *tests)
         passed = re.search(r"(\d+) passed", said)

@@ -7,7 +7,7 @@ from litestar import Litestar
 
 from app.db.base import table_of
 from app.domain.todos.models import TodoList
-from app.lib.ordering import MAX_POSITION
+from app.lib.persistence.fractional_index import MAX_POSITION
 from tests.domain.todos.verbs import titles
 from tests.factories import insert_rows, insert_todos, todo_row
 from tests.support import Client

@@ -8,7 +8,7 @@ import pytest
 from litestar import Litestar
 from uuid_utils.compat import uuid7
 
-from app.lib.routes import operations
+from app.lib.http.routes import operations
 from tests.factories import insert_todos, todo_row, todo_rows
 from tests.support import Client, assert_problem
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import pytest
 from litestar import Litestar
 
-from app.lib.ordering import MAX_POSITION
+from app.lib.persistence.fractional_index import MAX_POSITION
 from tests.domain.todos.verbs import discard, get, listed, new_list, restore, titles
 from tests.domain.todos.walls import Collection, OneList
 from tests.factories import insert_todos, todo_row, todo_rows

@@ -9,7 +9,7 @@ from sqlalchemy import Executable, delete, inspect, text
 from sqlalchemy.exc import IntegrityError
 from uuid_utils.compat import uuid7
 
-from app.lib.database_errors import constraint_name, sqlstate
+from app.lib.persistence.errors import constraint_name, sqlstate
 from tests.factories import insert_todos, new_user_id, todo_row, todo_rows, todos, users
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

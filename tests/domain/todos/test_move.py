@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from litestar import Litestar
 
-from app.lib.ordering import MAX_POSITION
+from app.lib.persistence.fractional_index import MAX_POSITION
 from tests.domain.todos.verbs import chain, discard, get, listed, move, new_list, put_next_to, restore, titles
 from tests.domain.todos.walls import OneTodo
 from tests.factories import insert_todos, new_user_id, todo_row, todo_rows

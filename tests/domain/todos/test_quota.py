@@ -8,7 +8,7 @@ import httpx
 import pytest
 from litestar import Litestar
 
-from app.lib.quota import GRANT_SECONDS, MAX_GRANT, RowQuota
+from app.lib.persistence.row_quota import GRANT_SECONDS, MAX_GRANT, RowQuota
 from app.lib.settings import Settings
 from app.main import create_app
 from tests.domain.todos.dialect import tasks

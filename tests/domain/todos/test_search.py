@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from litestar import Litestar
 
-from app.lib.search import terms_of
+from app.lib.persistence.full_text_search import terms_of
 from tests.domain.todos.verbs import batch, listed, titles
 from tests.factories import insert_todos, new_user_id, todo_row
 from tests.support import Client, mistakes

@@ -9,7 +9,7 @@ from litestar import Litestar
 from app.db.bulk import copy_rows
 from app.domain.todos.schemas import TodoReplace
 from app.domain.todos.seeding import TodoFactory, TodoSeeder
-from app.lib.decoding import decode
+from app.lib.validation.json_body import decode
 from tests.factories import insert_todos, new_user_id, todo_row, todo_rows
 from tests.support import Client
 

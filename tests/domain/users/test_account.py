@@ -14,9 +14,9 @@ from uuid_utils.compat import uuid7
 from app.db import archive
 from app.db.base import metadata, owners, table_of
 from app.domain.todos.models import TodoList
-from app.lib import stream
 from app.lib.errors import Unavailable
-from app.lib.session import Session
+from app.lib.http import streaming as stream
+from app.lib.persistence.session import Session
 from app.main import create_app
 from tests.factories import insert_todos, new_user_id, todo_row, users
 from tests.live import until

@@ -13,7 +13,7 @@ from app.domain.users import services
 from app.domain.users.administration import UserAdministration
 from app.domain.users.schemas import UserQuery
 from app.domain.users.services import UserDirectory
-from app.lib.auth import Identity
+from app.lib.auth.tokens import Identity
 from app.lib.errors import Forbidden, NotFound
 from tests.support import Client, assert_problem, token_for
 

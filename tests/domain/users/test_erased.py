@@ -9,7 +9,7 @@ from litestar import Litestar
 from sqlalchemy import delete
 
 from app.domain.users.services import UserDirectory
-from app.lib.auth import Identity
+from app.lib.auth.tokens import Identity
 from app.lib.errors import Forbidden
 from tests.factories import todo_rows, users
 from tests.support import Client, assert_problem, token_for

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.db.base import table_of
 from app.domain.users.models import Preferences
-from app.lib.database_errors import constraint_name
+from app.lib.persistence.errors import constraint_name
 from tests.factories import new_user_id, users
 
 preferences = table_of(Preferences)

@@ -16,8 +16,8 @@ from litestar import Litestar
 from sqlalchemy import delete
 
 from app.lib import time_zones
-from app.lib.body import Broken, Trimmed
 from app.lib.time_zones import KNOWN, canonical
+from app.lib.validation.body import Broken, Trimmed
 from tests.factories import users
 from tests.support import Client, assert_problem, mistakes, token_for
 

@@ -9,7 +9,7 @@ from app.domain.system.scaffold.kinds import KINDS
 from app.domain.system.scaffold.names import domain_names
 from app.domain.system.scaffold.writing import write_domain
 from app.lib.errors import OperatorError
-from app.lib.routes import operations
+from app.lib.http.routes import operations
 from app.lib.settings import PROJECT
 
 _HELP = f"""Write a new domain whose rows belong to their users, with its tests, and join it.

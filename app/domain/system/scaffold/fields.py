@@ -10,9 +10,9 @@ from sqlalchemy import ColumnCollection
 from app.db.base import Owned
 from app.domain.system.scaffold.kinds import KINDS
 from app.domain.system.scaffold.names import MAX_FIELD, Name, checked
-from app.lib.body import Body
 from app.lib.errors import OperatorError
-from app.lib.query import PageQuery
+from app.lib.validation.body import Body
+from app.lib.validation.query import PageQuery
 
 DEFAULT = "name:string"
 MAX_FIELDS = 50

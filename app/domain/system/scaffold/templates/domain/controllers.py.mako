@@ -16,9 +16,9 @@ from litestar.params import FromPath, JSONBody
 
 from app.domain.${plural.snake}.schemas import ${Create}, ${Query}, ${Read}, ${Update}
 from app.domain.${plural.snake}.services import ${Service}
-from app.lib.auth import requires_owner
-from app.lib.query import Page
-from app.lib.scopes import scopes
+from app.lib.auth.scopes import scopes
+from app.lib.auth.tokens import requires_owner
+from app.lib.validation.query import Page
 
 ${plural.camel} = NamedDependency[${Service}]
 ${singular.camel}Id = FromPath[UUID]

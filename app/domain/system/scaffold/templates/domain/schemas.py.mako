@@ -7,8 +7,8 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from app.lib.body import Body, Digits, Instant, Int32, LongText, Trimmed
-from app.lib.query import Moment, Number, PageQuery
+from app.lib.validation.body import Body, Digits, Instant, Int32, LongText, Trimmed
+from app.lib.validation.query import Moment, Number, PageQuery
 
 % for field in fields:
 % for line in field.declared:

@@ -10,8 +10,8 @@ from app.domain.${plural.snake}.schemas import ${singular.camel}Read
 % for name in shared:
 from app.domain.${plural.snake}.schemas import ${name}
 % endfor
-from app.lib.service import UserScopedService
-from app.lib.statements import in_order, value_of
+from app.lib.persistence.statements import in_order, value_of
+from app.lib.persistence.user_scoped import UserScopedService
 
 ${variable} = table_of(${singular.camel}).c
 

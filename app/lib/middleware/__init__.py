@@ -1,0 +1,1 @@
+"""ASGI middleware around the router, one file each."""

@@ -1,0 +1,1 @@
+"""User-scoped statements and sessions; knows nothing of HTTP."""

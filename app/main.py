@@ -20,15 +20,20 @@ from app.db.purging import purge_command
 from app.db.seeding import seed_command
 from app.domain.users.services import UserDirectory
 from app.lib import log
+from app.lib.auth.guards import requires_owner
 from app.lib.auth.jwks import PublishedKeys, from_file, from_url
 from app.lib.auth.keys import KeyRing, KeySource, SharedSecrets
 from app.lib.auth.scopes import requires_scope
-from app.lib.auth.tokens import AuthenticationWall, TokenVerifier, requires_owner
+from app.lib.auth.tokens import TokenVerifier
 from app.lib.deployment_secret import DeploymentSecret
 from app.lib.http.client_address import ClientAddress
-from app.lib.http.responses import ApiRequest, ApiResponse, before_handler, criteria_of, handle_error
+from app.lib.http.exception_handlers import handle_error
+from app.lib.http.hooks import before_handler, criteria_of
+from app.lib.http.requests import ApiRequest
+from app.lib.http.responses import ApiResponse
 from app.lib.http.routes import unguarded, unowned
 from app.lib.middleware.allowed_hosts import AllowedHosts
+from app.lib.middleware.authentication import AuthenticationWall
 from app.lib.middleware.cors import Cors, Preflight
 from app.lib.middleware.first_keys import FirstKeys
 from app.lib.middleware.idempotency import Idempotency

@@ -10,7 +10,7 @@ import click
 from litestar import Litestar
 from sqlalchemy.exc import DBAPIError
 
-from app.lib.auth.tokens import USER_ID
+from app.lib.auth.guards import USER_ID
 from app.lib.errors import OperatorError, Unavailable
 from app.lib.persistence.errors import lacks_schema, sqlstate, translate
 from app.lib.settings import Settings

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from litestar import Litestar
 
-from app.lib.auth.tokens import requires_owner
+from app.lib.auth.guards import requires_owner
 from app.lib.http.routes import guarded_by, operations
 from app.lib.openapi.document import document_of
 from app.lib.settings import Settings

@@ -11,8 +11,8 @@ from app.db.config import Database
 from app.db.migrate import differences, pending_and_read_only
 from app.db.suitability import folds_case, refuse_unsuitable
 from app.domain.system.findings import Finding
+from app.lib.auth.guards import requires_owner
 from app.lib.auth.jwks import PublishedKeys
-from app.lib.auth.tokens import requires_owner
 from app.lib.errors import OperatorError, Unavailable
 from app.lib.http.routes import unowned
 from app.lib.time_zones import KNOWN

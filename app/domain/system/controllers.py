@@ -7,7 +7,8 @@ from litestar import Controller, MediaType, Response, get
 from app.domain.system.services import Health, check_health
 from app.lib.auth.scopes import requires_scope, scopes
 from app.lib.errors import Unavailable
-from app.lib.http.responses import ApiRequest, ApiResponse
+from app.lib.http.requests import ApiRequest
+from app.lib.http.responses import ApiResponse
 from app.lib.openapi.document import document_of, servers
 from app.lib.openapi.page import POLICY, page_of
 

@@ -10,9 +10,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from app.domain.todos.schemas import TodoCreate, TodoRead, TodoUpdate
 from app.domain.todos.services import TodoService
+from app.lib.auth.guards import requires_owner
 from app.lib.auth.scopes import scopes
-from app.lib.auth.tokens import requires_owner
 from app.lib.errors import ApiError
+from app.lib.http.dependencies import provide
 from app.lib.validation.body import Body
 
 MAX_OPERATIONS = 100
@@ -95,7 +96,7 @@ class BatchController(Controller):
     tags = ["todos"]
     opt = scopes("todos:read", "todos:write")
     guards = [requires_owner]
-    dependencies = {"todos": BatchService.provide()}
+    dependencies = {"todos": provide(BatchService)}
 
     @post(status_code=200)
     async def batch_todos(self, todos: NamedDependency[BatchService], data: JSONBody[Batch]) -> BatchResults:

@@ -8,8 +8,9 @@ from litestar.params import FromPath, JSONBody
 
 from app.domain.todos.schemas import TodoCreate, TodoMove, TodoQuery, TodoRead, TodoRemoval, TodoReplace, TodoUpdate
 from app.domain.todos.services import TodoService
+from app.lib.auth.guards import requires_owner
 from app.lib.auth.scopes import scopes
-from app.lib.auth.tokens import requires_owner
+from app.lib.http.dependencies import provide
 from app.lib.validation.query import Page
 
 Todos = NamedDependency[TodoService]
@@ -23,7 +24,7 @@ class TodoController(Controller):
     tags = ["todos"]
     opt = scopes("todos:read", "todos:write")
     guards = [requires_owner]
-    dependencies = {"todos": TodoService.provide()}
+    dependencies = {"todos": provide(TodoService)}
 
     @get(criteria=TodoQuery)
     async def list_todos(self, todos: Todos, criteria: NamedDependency[TodoQuery]) -> Page[TodoRead]:

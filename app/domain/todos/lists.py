@@ -12,9 +12,10 @@ from app.db.base import table_of
 from app.domain.todos.list_schemas import ListCreate, ListMove, ListQuery, ListRead, ListUpdate
 from app.domain.todos.models import Todo, TodoList
 from app.domain.todos.services import EveryTodo
+from app.lib.auth.guards import requires_owner
 from app.lib.auth.scopes import scopes
-from app.lib.auth.tokens import requires_owner
 from app.lib.errors import Conflict, NotFound
+from app.lib.http.dependencies import provide
 from app.lib.persistence.fractional_index import behind
 from app.lib.persistence.ordered import OrderedService
 from app.lib.validation.query import Page
@@ -79,7 +80,7 @@ class ListController(Controller):
     tags = ["lists"]
     opt = scopes("todos:read", "todos:write")
     guards = [requires_owner]
-    dependencies = {"lists": ListService.provide()}
+    dependencies = {"lists": provide(ListService)}
 
     @get(criteria=ListQuery)
     async def list_lists(self, lists: Lists, criteria: NamedDependency[ListQuery]) -> Page[ListRead]:

@@ -9,8 +9,9 @@ from app.db.base import table_of
 from app.domain.todos.models import Todo
 from app.domain.todos.schemas import TodoRead
 from app.domain.todos.services import TodoService
+from app.lib.auth.guards import requires_owner
 from app.lib.auth.scopes import scopes
-from app.lib.auth.tokens import requires_owner
+from app.lib.http.dependencies import provide
 from app.lib.validation.query import Limit, Offset, Page, Query
 
 _tags = select(func.unnest(table_of(Todo).c.tags, type_=Text).label("name")).where(TodoService.statements.mine)
@@ -59,7 +60,7 @@ class TagController(Controller):
     tags = ["tags"]
     opt = scopes("todos:read", "todos:write")
     guards = [requires_owner]
-    dependencies = {"service": TagService.provide()}
+    dependencies = {"service": provide(TagService)}
 
     @get(criteria=TagQuery)
     async def list_tags(

@@ -12,8 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from app.domain.todos.schemas import MAX_DESCRIPTION, Tags, Title, TodoCreate, TodoUpdate
 from app.lib.errors import FieldError, Invalid
 from app.lib.http.responses import Versioned
-from app.lib.openapi.schemas import Shape
-from app.lib.validation.body import Body, Broken, Instant, LongText, finite, in_utc
+from app.lib.validation.body import Body, Broken, Instant, LongText, Shape, finite, in_utc
 from app.lib.validation.query import DAY_OR_INSTANT, Limit, Offset, Query, Sort
 
 MAX_TASK_DESCRIPTION = 1000

@@ -28,9 +28,10 @@ from app.domain.todos.task_schemas import (
     TaskRead,
     TaskUpdate,
 )
+from app.lib.auth.guards import requires_owner
 from app.lib.auth.scopes import scopes
-from app.lib.auth.tokens import requires_owner
 from app.lib.errors import Invalid
+from app.lib.http.dependencies import provide
 from app.lib.http.responses import ApiResponse
 from app.lib.http.streaming import JsonArray
 from app.lib.persistence.full_text_search import fold
@@ -131,7 +132,7 @@ class TaskController(Controller):
     tags = ["tasks"]
     opt = scopes("todos:read", "todos:write")
     guards = [requires_owner]
-    dependencies = {"tasks": TaskService.provide()}
+    dependencies = {"tasks": provide(TaskService)}
 
     @get(criteria=TaskQuery, response_headers=[TOTAL])
     async def list_tasks(self, tasks: Tasks, criteria: NamedDependency[TaskQuery]) -> Response[list[TaskRead]]:

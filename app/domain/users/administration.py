@@ -13,11 +13,11 @@ from app.db.base import table_of
 from app.domain.users.models import User
 from app.domain.users.schemas import UserQuery, UserRead
 from app.domain.users.services import UserDirectory
-from app.lib.auth.tokens import USER_ID
+from app.lib.auth.guards import USER_ID
 from app.lib.errors import Conflict, NotFound
-from app.lib.http.responses import ApiRequest
+from app.lib.http.dependencies import session_of
+from app.lib.http.requests import ApiRequest
 from app.lib.middleware.access_log import Witness, witness
-from app.lib.middleware.idempotency import session_of
 from app.lib.persistence.session import Rows, Session
 from app.lib.validation.query import Page
 

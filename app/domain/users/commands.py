@@ -14,7 +14,7 @@ from app.db.restore import Archive
 from app.domain.users.administration import UserAdministration
 from app.domain.users.schemas import UserQuery, UserRead, known_time_zone
 from app.domain.users.services import AccountService, erase_user
-from app.lib.auth.tokens import USER_ID
+from app.lib.auth.guards import USER_ID
 from app.lib.cli import UserId, escaped, run_async, settings_of, with_app
 from app.lib.errors import NotFound, OperatorError, OwnerGone
 from app.lib.middleware.access_log import witness

@@ -16,9 +16,10 @@ from app.domain.users.schemas import (
     UserRead,
 )
 from app.domain.users.services import AccountService, PreferencesService
+from app.lib.auth.guards import requires_owner, requires_role
 from app.lib.auth.scopes import scopes
-from app.lib.auth.tokens import requires_owner, requires_role
-from app.lib.http.responses import ApiRequest
+from app.lib.http.dependencies import provide_singleton
+from app.lib.http.requests import ApiRequest
 from app.lib.http.streaming import JSON_LINES, JsonLines
 from app.lib.validation.query import Page
 
@@ -34,7 +35,7 @@ class ProfileController(Controller):
     tags = ["users"]
     opt = scopes("profile")
     guards = [requires_owner]
-    dependencies = {"account": AccountService.provide()}
+    dependencies = {"account": provide_singleton(AccountService)}
 
     @get()
     async def get_profile(self, account: Account) -> ProfileRead:
@@ -59,7 +60,7 @@ class PreferencesController(Controller):
     tags = ["users"]
     opt = scopes("profile")
     guards = [requires_owner]
-    dependencies = {"preferences": PreferencesService.provide()}
+    dependencies = {"preferences": provide_singleton(PreferencesService)}
 
     @get()
     async def get_preferences(self, preferences: Preferences) -> PreferencesRead:
@@ -86,7 +87,7 @@ class AccountController(Controller):
     tags = ["users"]
     opt = scopes("account")
     guards = [requires_owner]
-    dependencies = {"account": AccountService.provide()}
+    dependencies = {"account": provide_singleton(AccountService)}
 
     @get("/export", media_type=JSON_LINES)
     async def export_account(self, account: Account) -> JsonLines:

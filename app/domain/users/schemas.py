@@ -8,8 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from app.lib import time_zones
 from app.lib.auth.tokens import usable_text
-from app.lib.openapi.schemas import Shape
-from app.lib.validation.body import Body, Broken, LongText, Trimmed
+from app.lib.validation.body import Body, Broken, LongText, Shape, Trimmed
 from app.lib.validation.language_tags import language_tag
 from app.lib.validation.query import Limit, Offset, Query
 

@@ -3,33 +3,23 @@
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jwt
-from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
-from litestar.types import ASGIApp, Guard, Receive, Scope, Send
 from msgspec import Struct
 
 from app.lib.auth.jwks import ALGORITHMS
 from app.lib.auth.keys import Key, KeySource, ReplaceableKeys
-from app.lib.auth.scopes import check_scope
 from app.lib.auth.token_classes import Grant, TokenClasses, check_type
-from app.lib.errors import ApiError, Forbidden, InvalidToken, MissingToken
-from app.lib.http.asgi import problem_reply
-from app.lib.http.client_address import ClientAddress, site_of
-from app.lib.rate_limit import RateLimit, Shared
-from app.lib.settings import OPENABLE_PATHS, Settings
+from app.lib.errors import InvalidToken
+from app.lib.settings import Settings
 from app.lib.text import has_line_control, is_visible, nfc
 
 MAX_TOKEN_BYTES = 12 * 1024  # Better Auth puts the whole user row in, unless told otherwise
 MAX_CACHED_TOKENS = 10_000
 MAX_CACHED_SECONDS = 300.0
-USERLESS = frozenset(OPENABLE_PATHS)
 _KNOWN_ALGORITHMS = ALGORITHMS | {"HS256"}
-MAX_USER_ID = 128
-USER_ID = re.compile(rf"(?!\.{{1,2}}$)[A-Za-z0-9._~:@|-]{{1,{MAX_USER_ID}}}")  # no path can have . and ..
 MAX_NAME = 200
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _COMPACT = re.compile(rb"(?:[A-Za-z0-9_-]+\.){2}[A-Za-z0-9_-]+")  # RFC 7515, 3.1; PyJWT takes padding and more
@@ -179,105 +169,3 @@ def _roles(value: Any) -> frozenset[str]:
     """Take roles as Better Auth's admin plugin gives them, `admin,user`, or in an array."""
     texts = value if isinstance(value, list) else [value]
     return frozenset(role.strip() for text in texts if isinstance(text, str) for role in text.split(","))
-
-
-class Admission(Protocol):
-    """Lets users in: makes the row of a new one, and turns away a deactivated one."""
-
-    async def admit(self, identity: Identity) -> None:
-        """Raises `Forbidden`."""
-
-    async def readmit(self, identity: Identity) -> None:
-        """Look at the user again, who was erased meanwhile. Raises `Forbidden`."""
-
-
-class AuthenticationWall:
-    """ASGI middleware outside the router: no valid token, no further, and nothing below the path of another user.
-
-    Unknown paths are closed too. `open_paths` are the exact paths that a deployment opened.
-    """
-
-    def __init__(self, app: ASGIApp, verifier: TokenVerifier, settings: Settings, shared: Shared | None = None) -> None:
-        self._app = app
-        self._verifier = verifier
-        self._open_paths = frozenset(settings.open_paths)
-        self._address = ClientAddress(settings.trusted_proxies)
-        self._failures = RateLimit("authentication", settings.auth_failures_per_minute, shared=shared)
-        self._requests = RateLimit("user", settings.rate_limit_per_minute, shared=shared)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the request through to the router with its user."""
-        app = self._app
-        if scope["path"] not in self._open_paths:
-            try:
-                await self._authorize(scope)
-            except ApiError as error:  # answered here, for what stands outside marks answers, not exceptions
-                app = problem_reply(error, scope)
-        await app(scope, receive, send)
-
-    async def _authorize(self, scope: Scope) -> None:
-        scope["user"] = identity = await self._identify(scope)
-        scope["state"]["headers"] = await self._requests.take(identity.id[:MAX_USER_ID])
-        user_id = user_in(scope["path"])
-        if user_id is not None and not owns(identity, user_id):
-            raise Forbidden
-
-    async def _identify(self, scope: Scope) -> Identity:
-        """Only failures count against an address: behind the same one there may be honest users."""
-        try:
-            return await self._verifier.verify(bearer_token(scope["headers"]))
-        except (MissingToken, InvalidToken):
-            await self._failures.take(site_of(self._address.of(scope)))
-            raise
-
-
-def bearer_token(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Take the token out of the headers.
-
-    Raises `MissingToken` where there is no Authorization header, `InvalidToken` where it is not one Bearer token.
-    """
-    values = [value for name, value in headers if name == b"authorization"]
-    if not values:
-        raise MissingToken
-    scheme, _, token = values[0].partition(b" ")
-    if len(values) > 1 or scheme.lower() != b"bearer" or not token:
-        raise InvalidToken
-    return token.strip(b" ")
-
-
-async def requires_owner(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Guard: the user in the route's path must be the token's, byte for byte, and an access token has the scope."""
-    identity = connection.scope.get("user")
-    if identity is None:
-        raise MissingToken
-    if not owns(identity, connection.path_params["user_id"]):
-        raise Forbidden
-    check_scope(connection, handler)
-
-
-def requires_role(role: str) -> Guard:
-    """Make a guard: the token must have the role."""
-
-    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        identity = connection.scope.get("user")
-        if identity is None:
-            raise MissingToken
-        if role not in identity.roles:
-            raise Forbidden
-
-    guard.__name__ = f"{requires_role.__name__}({role})"
-    return guard
-
-
-def owns(identity: Identity, user_id: str) -> bool:
-    """Tell whether the path's user is the token's."""
-    return identity.id == user_id and USER_ID.fullmatch(user_id) is not None
-
-
-def user_in(path: str) -> str | None:
-    """Give the user that a path names, whether or not there is such a route; None for paths without one."""
-    if path.rstrip("/") in USERLESS:
-        return None
-    prefix, _, rest = path.lstrip("/").partition("/")
-    user_id = rest.lstrip("/").partition("/")[0]
-    return user_id if prefix == "api" and user_id else None

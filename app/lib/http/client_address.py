@@ -1,6 +1,6 @@
 """Where a request comes from: the peer, or what a trusted proxy says of it."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from litestar.types import Scope
@@ -53,3 +53,9 @@ def address_in(text: str) -> str | None:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return str(mapped or address)
+
+
+def holder_of(scope: Scope) -> Hashable:
+    """Return whose a request is: its user's, or on a path without a token its address's."""
+    user = scope.get("user")
+    return user.id if user else (site_of(ClientAddress(()).of(scope)),)

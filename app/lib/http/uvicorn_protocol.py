@@ -14,12 +14,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from app.lib.errors import ApiError, BadRequest, Overloaded, RequestTimeout
 from app.lib.http.asgi import security_headers
+from app.lib.http.authority import from_absolute_target, judged_by
+from app.lib.http.client_address import holder_of
 from app.lib.http.connections import Flow, GentleTransport, OpenConnections
 from app.lib.http.own_response import own_response
 from app.lib.http.request_parser import RequestParser, fault_in_head, is_plain_head
 from app.lib.http.unread_responses import ReadingWatch, UnreadResponses
-from app.lib.middleware.allowed_hosts import from_absolute_target, judged_by
-from app.lib.middleware.user_share import holder_of
 from app.lib.settings import Settings
 
 MAX_HEADER_BYTES = 64 * 1024

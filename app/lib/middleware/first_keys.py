@@ -6,9 +6,10 @@ import jwt
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from app.lib.auth.jwks import ALGORITHMS, PublishedKeys
-from app.lib.auth.tokens import MAX_TOKEN_BYTES, bearer_token
+from app.lib.auth.tokens import MAX_TOKEN_BYTES
 from app.lib.errors import ApiError, Unavailable
 from app.lib.http.asgi import problem_reply
+from app.lib.middleware.authentication import bearer_token
 
 
 class FirstKeys:

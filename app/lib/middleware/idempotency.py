@@ -1,7 +1,7 @@
 """`Idempotency-Key`: a POST that is sent again is not done again, and gets its first answer."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from hashlib import blake2b
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -12,13 +12,13 @@ from msgspec import Struct
 
 from app.lib.errors import ApiError, BadRequest, Conflict, FieldError, Invalid, PayloadTooLarge
 from app.lib.http.asgi import problem_reply
+from app.lib.http.hooks import IN_PLACE_OF_THE_HANDLER
 from app.lib.persistence.session import Session
 from app.lib.validation.json_body import is_encoded
 
 HEADER = b"idempotency-key"
 REPLAYED = (b"idempotency-replayed", b"true")
 VISIBLE_ASCII = re.compile(rb"[\x21-\x7e]{1,255}")
-IN_PLACE_OF_THE_HANDLER = "in place of the handler"
 BAD_KEY = FieldError("Expected 1 to 255 visible ASCII characters", parameter="Idempotency-Key")
 IN_PROGRESS = "A request with this Idempotency-Key is being processed"
 OTHER_REQUEST = FieldError("The key was used for another request", parameter="Idempotency-Key")
@@ -108,18 +108,6 @@ class Idempotency:
                     await session.rollback()
                 return answer
         return await self._behind_the_guards(scope, body, _replayed(stored, fingerprint))
-
-
-def session_of(scope: Scope, make: Callable[[str], Session]) -> Session:
-    """Give the session of the request's user: one with a transaction that was begun around it, or a new one."""
-    begun: Session | None = scope["state"].get("session")
-    return begun or make(scope["user"].id)
-
-
-def reply_in_place_of_the_handler(scope: Scope) -> ASGIApp | None:
-    """Return the reply to a request whose handler must not run: a stored answer, or what is wrong with its key."""
-    reply: ASGIApp | None = scope["state"].get(IN_PLACE_OF_THE_HANDLER)
-    return reply
 
 
 def _replayed(stored: Stored, fingerprint: bytes) -> ASGIApp:

@@ -9,9 +9,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from app.lib.errors import Overloaded
 from app.lib.fair_queue import FairQueue
 from app.lib.http.asgi import problem_reply
-from app.lib.http.client_address import ClientAddress
+from app.lib.http.client_address import ClientAddress, holder_of
 from app.lib.middleware.pending_bodies import Bodies, Body
-from app.lib.middleware.user_share import holder_of
 from app.lib.settings import HEALTH_PATH
 
 FEW = 4  # requests in progress: who has fewer may use the reserve

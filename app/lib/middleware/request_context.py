@@ -11,8 +11,8 @@ from uuid_utils import uuid7
 from app.lib.deployment_secret import DeploymentSecret
 from app.lib.errors import PROBLEM_JSON
 from app.lib.http.asgi import CONTENT_POLICY, JSON, problem_reply, security_headers
+from app.lib.http.exception_handlers import as_api_error
 from app.lib.http.references import PublicPrefix
-from app.lib.http.responses import as_api_error
 from app.lib.middleware.access_log import RequestLog
 from app.lib.settings import Settings
 

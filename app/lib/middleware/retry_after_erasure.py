@@ -4,9 +4,10 @@ from typing import Any
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from app.lib.auth.tokens import Admission, user_in
+from app.lib.auth.guards import user_in
 from app.lib.errors import ApiError, Conflict, OwnerGone
 from app.lib.http.asgi import problem_reply
+from app.lib.middleware.authentication import Admission
 
 
 class Readmission:

@@ -1,7 +1,7 @@
 """A share of the process for each user: requests beyond it wait for those of the same user, and for nobody else."""
 
 import asyncio
-from collections.abc import Coroutine, Hashable
+from collections.abc import Coroutine
 from typing import Any
 
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -9,7 +9,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from app.lib.errors import TooManyRequests
 from app.lib.fair_queue import FairQueue, QueueFull
 from app.lib.http.asgi import problem_reply
-from app.lib.http.client_address import ClientAddress, site_of
+from app.lib.http.client_address import holder_of
 from app.lib.settings import HEALTH_PATH
 
 WAIT_SECONDS = 5.0
@@ -54,12 +54,6 @@ class UserShare:
             await self._app(scope, receive, send)
         finally:
             self._places.leave(key)
-
-
-def holder_of(scope: Scope) -> Hashable:
-    """Return whose a request is: its user's, or on a path without a token its address's."""
-    user = scope.get("user")
-    return user.id if user else (site_of(ClientAddress(()).of(scope)),)
 
 
 class _Listener:

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from app.lib import errors
-from app.lib.auth.tokens import USER_ID
+from app.lib.auth.guards import USER_ID
 from app.lib.errors import PROBLEM_JSON, ApiError, InvalidProblem, Problem
 from app.lib.middleware.idempotency import VISIBLE_ASCII
 from app.lib.openapi.schemas import Schema, Schemas

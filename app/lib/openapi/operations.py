@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from app.lib.http.asgi import JSON
-from app.lib.http.responses import body_types
+from app.lib.http.requests import body_types
 from app.lib.http.routes import Operation
 from app.lib.openapi.components import BEARER, HEADERS, PARAMETERS, headers, problem_name, reference
 from app.lib.openapi.examples import Examples, NoExample

@@ -27,13 +27,6 @@ _LIMITS = {
 _LENGTHS = {"array": "Items", "object": "Properties"}
 
 
-class Shape:
-    """Stands in an annotation where a rule takes other values than the type alone would say."""
-
-    def __init__(self, **json_schema: Any) -> None:
-        self.json_schema = json_schema
-
-
 class Schemas:
     """Makes the schemas of types, and keeps those of structs as named components.
 

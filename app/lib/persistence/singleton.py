@@ -4,14 +4,11 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from litestar.di import Provide
 from msgspec import Struct
 from sqlalchemy import ColumnElement, Executable, Table, Text, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.lib.errors import OwnerGone
-from app.lib.http.responses import ApiRequest
-from app.lib.middleware.idempotency import session_of
 from app.lib.persistence.errors import Violations
 from app.lib.persistence.session import Session
 from app.lib.persistence.statements import MAX_STATEMENTS, new_value_of
@@ -41,15 +38,6 @@ class OwnRowService[ReadT: Struct]:
     def __init__(self, session: Session, user_id: str) -> None:
         self.session = session
         self._owner = user_id
-
-    @classmethod
-    def provide(cls) -> Provide:
-        """Give the dependency that makes the service for the user of a request."""
-
-        def service(request: ApiRequest) -> Any:
-            return cls(session_of(request.scope, request.app.state.database.session), request.user.id)
-
-        return Provide(service, sync_to_thread=False)
 
     @classmethod
     def derive(cls, changes: Mapping[str, ColumnElement[Any]]) -> Mapping[str, ColumnElement[Any]]:

@@ -7,21 +7,18 @@ from uuid import UUID
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
-from litestar.di import Provide
 from msgspec import UNSET, Struct
 from sqlalchemy import ColumnElement, Executable, Table
 from uuid_utils.compat import uuid7
 
 from app.lib.errors import FieldError, Invalid, NotFound
-from app.lib.http.responses import ApiRequest
-from app.lib.middleware.idempotency import session_of
 from app.lib.persistence.errors import Violations
 from app.lib.persistence.row_quota import UNLIMITED, RowQuota
 from app.lib.persistence.session import Rows, Session
 from app.lib.persistence.statement_budget import StatementBudget
 from app.lib.persistence.statements import Statements, Transition, new_value_of, place_of, value_of
 from app.lib.validation.body import Body
-from app.lib.validation.conditions import Condition, condition_of
+from app.lib.validation.conditions import Condition
 from app.lib.validation.cursors import CursorSeal
 from app.lib.validation.query import Page, PageQuery, Sort, parse_sort
 
@@ -80,19 +77,6 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         self._seal = seal
         self._quota = quota
         self._condition = condition
-
-    @classmethod
-    def provide(cls) -> Provide:
-        """Give the dependency that makes the service for the user of a request and its conditions."""
-
-        def service(request: ApiRequest) -> Any:
-            state = request.app.state
-            headers = request.headers
-            condition = condition_of(headers.getall("if-match", ()), headers.getall("if-none-match", ()))
-            session = session_of(request.scope, state.database.session)
-            return cls(session, request.user.id, state.cursor_seal, condition, state.row_quota)
-
-        return Provide(service, sync_to_thread=False)
 
     @classmethod
     def derive(cls, changes: Mapping[str, ColumnElement[Any]], table: Table | None) -> dict[str, ColumnElement[Any]]:

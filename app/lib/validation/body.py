@@ -23,6 +23,14 @@ from app.lib.text import (
     nfc,
 )
 
+
+class Shape:
+    """Stands in an annotation where a rule takes other values than the type alone would say."""
+
+    def __init__(self, **json_schema: Any) -> None:
+        self.json_schema = json_schema
+
+
 type Rule = Callable[[Any], Any]
 
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)

@@ -13,9 +13,8 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from app.lib.errors import FieldError, Invalid
-from app.lib.openapi.schemas import Shape
 from app.lib.text import MAX_MARKS, nfc
-from app.lib.validation.body import Broken, Int32, in_utc
+from app.lib.validation.body import Broken, Int32, Shape, in_utc
 from app.lib.validation.cursors import MAX_CURSOR_LENGTH
 
 # The largest offset that PostgreSQL takes is 2**63 - 1; nobody pages that far by hand.

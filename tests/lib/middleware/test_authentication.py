@@ -20,8 +20,9 @@ from litestar import Controller, Litestar, get
 
 from app import domain
 from app.lib.auth import tokens as auth
+from app.lib.auth.guards import owns
 from app.lib.auth.keys import Key, SharedSecrets
-from app.lib.auth.tokens import MAX_CACHED_TOKENS, MAX_TOKEN_BYTES, Identity, TokenVerifier, owns
+from app.lib.auth.tokens import MAX_CACHED_TOKENS, MAX_TOKEN_BYTES, Identity, TokenVerifier
 from app.lib.errors import InvalidToken
 from app.lib.http.routes import operations
 from app.lib.settings import OPENABLE_PATHS, Settings

@@ -16,8 +16,9 @@ from litestar.params import FromPath, JSONBody
 
 from app.domain.${plural.snake}.schemas import ${Create}, ${Query}, ${Read}, ${Update}
 from app.domain.${plural.snake}.services import ${Service}
+from app.lib.auth.guards import requires_owner
 from app.lib.auth.scopes import scopes
-from app.lib.auth.tokens import requires_owner
+from app.lib.http.dependencies import provide
 from app.lib.validation.query import Page
 
 ${plural.camel} = NamedDependency[${Service}]
@@ -31,7 +32,7 @@ class ${singular.camel}Controller(Controller):
     tags = ["${plural.words}"]
     opt = scopes("${plural.snake}:read", "${plural.snake}:write")
     guards = [requires_owner]
-    dependencies = {"${plural.snake}": ${Service}.provide()}
+    dependencies = {"${plural.snake}": provide(${Service})}
 
     @get(criteria=${Query})
     async def list_${plural.snake}(${arguments}, criteria: NamedDependency[${Query}]) -> Page[${Read}]:

@@ -1,0 +1,78 @@
+"""Authentication middleware."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from app.lib.auth.guards import MAX_USER_ID, owns, user_in
+from app.lib.auth.tokens import Identity, TokenVerifier
+from app.lib.errors import ApiError, Forbidden, InvalidToken, MissingToken
+from app.lib.http.asgi import problem_reply
+from app.lib.http.client_address import ClientAddress, site_of
+from app.lib.rate_limit import RateLimit, Shared
+from app.lib.settings import Settings
+
+
+class Admission(Protocol):
+    """Lets users in: makes the row of a new one, and turns away a deactivated one."""
+
+    async def admit(self, identity: Identity) -> None:
+        """Raises `Forbidden`."""
+
+    async def readmit(self, identity: Identity) -> None:
+        """Look at the user again, who was erased meanwhile. Raises `Forbidden`."""
+
+
+class AuthenticationWall:
+    """ASGI middleware outside the router: no valid token, no further, and nothing below the path of another user.
+
+    Unknown paths are closed too. `open_paths` are the exact paths that a deployment opened.
+    """
+
+    def __init__(self, app: ASGIApp, verifier: TokenVerifier, settings: Settings, shared: Shared | None = None) -> None:
+        self._app = app
+        self._verifier = verifier
+        self._open_paths = frozenset(settings.open_paths)
+        self._address = ClientAddress(settings.trusted_proxies)
+        self._failures = RateLimit("authentication", settings.auth_failures_per_minute, shared=shared)
+        self._requests = RateLimit("user", settings.rate_limit_per_minute, shared=shared)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the request through to the router with its user."""
+        app = self._app
+        if scope["path"] not in self._open_paths:
+            try:
+                await self._authorize(scope)
+            except ApiError as error:  # answered here, for what stands outside marks answers, not exceptions
+                app = problem_reply(error, scope)
+        await app(scope, receive, send)
+
+    async def _authorize(self, scope: Scope) -> None:
+        scope["user"] = identity = await self._identify(scope)
+        scope["state"]["headers"] = await self._requests.take(identity.id[:MAX_USER_ID])
+        user_id = user_in(scope["path"])
+        if user_id is not None and not owns(identity, user_id):
+            raise Forbidden
+
+    async def _identify(self, scope: Scope) -> Identity:
+        """Only failures count against an address: behind the same one there may be honest users."""
+        try:
+            return await self._verifier.verify(bearer_token(scope["headers"]))
+        except (MissingToken, InvalidToken):
+            await self._failures.take(site_of(self._address.of(scope)))
+            raise
+
+
+def bearer_token(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Take the token out of the headers.
+
+    Raises `MissingToken` where there is no Authorization header, `InvalidToken` where it is not one Bearer token.
+    """
+    values = [value for name, value in headers if name == b"authorization"]
+    if not values:
+        raise MissingToken
+    scheme, _, token = values[0].partition(b" ")
+    if len(values) > 1 or scheme.lower() != b"bearer" or not token:
+        raise InvalidToken
+    return token.strip(b" ")

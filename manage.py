@@ -14,9 +14,9 @@ def main() -> None:
     os.environ.setdefault("PYTHON_DOTENV_DISABLED", "1")  # .env is read once, by app.lib.settings
     from litestar.cli.main import litestar_group  # noqa: PLC0415 - reads the environment
 
-    from app.lib.cli import explained  # noqa: PLC0415 - found by the path above
+    from app.lib.cli import friendly_errors  # noqa: PLC0415 - found by the path above
 
-    with explained():
+    with friendly_errors():
         litestar_group(prog_name="manage.py")
 
 

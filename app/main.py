@@ -31,15 +31,15 @@ from app.lib.http.exception_handlers import handle_error
 from app.lib.http.hooks import before_handler, criteria_of
 from app.lib.http.requests import ApiRequest
 from app.lib.http.responses import ApiResponse
-from app.lib.http.routes import unguarded, unowned
-from app.lib.middleware.allowed_hosts import AllowedHosts
-from app.lib.middleware.authentication import AuthenticationWall
-from app.lib.middleware.cors import Cors, Preflight
+from app.lib.http.routes import routes_without_guard, unguarded
+from app.lib.middleware.allowed_hosts import AllowedHostsMiddleware
+from app.lib.middleware.authentication import AuthenticationMiddleware
+from app.lib.middleware.cors import CORSMiddleware, Preflight
 from app.lib.middleware.first_keys import FirstKeys
-from app.lib.middleware.idempotency import Idempotency
-from app.lib.middleware.load_shedding import LoadShedding
-from app.lib.middleware.request_context import Frame
-from app.lib.middleware.retry_after_erasure import Readmission
+from app.lib.middleware.idempotency import IdempotencyMiddleware
+from app.lib.middleware.load_shedding import LoadSheddingMiddleware
+from app.lib.middleware.request_context import RequestContextMiddleware
+from app.lib.middleware.retry_after_erasure import RetryAfterErasureMiddleware
 from app.lib.middleware.user_share import UserShare
 from app.lib.persistence.row_quota import RowQuota
 from app.lib.process import end_with_parent
@@ -87,11 +87,13 @@ def create_app(settings: Settings | None = None) -> Litestar:
         logging_config=None,
         stores={"rate_limit": shared.store} if shared else None,  # closed with the application
     )
-    if open_routes := unowned(app, requires_owner.__name__):
+    if open_routes := routes_without_guard(app, requires_owner.__name__):
         raise RuntimeError(f"Not guarded by requires_owner: {open_routes[0].method} {open_routes[0].path}")
     if any_scope := unguarded(app, requires_owner.__name__, requires_scope.__name__):
         raise RuntimeError(f"Not guarded by requires_scope: {any_scope[0].method} {any_scope[0].path}")
-    app.asgi_handler = Frame(_behind_the_wall(app.asgi_handler, settings, shared, published), settings, secret)
+    app.asgi_handler = RequestContextMiddleware(
+        _behind_the_wall(app.asgi_handler, settings, shared, published), settings, secret
+    )
     return app
 
 
@@ -100,19 +102,19 @@ def _behind_the_wall(
 ) -> ASGIApp:
     """Put around the router what must see a request before it: from the inside to the outside."""
     verifier = TokenVerifier(KeyRing(*_secrets(settings), *published), settings)
-    handler: ASGIApp = Idempotency(router, DatabaseAnswers(), settings.body_limit)
-    handler = Readmission(handler)
+    handler: ASGIApp = IdempotencyMiddleware(router, DatabaseAnswers(), settings.body_limit)
+    handler = RetryAfterErasureMiddleware(handler)
     if settings.max_requests_in_flight:
         address = ClientAddress(settings.trusted_proxies)
-        handler = LoadShedding(handler, settings.max_requests_in_flight, address)
+        handler = LoadSheddingMiddleware(handler, settings.max_requests_in_flight, address)
     if settings.max_requests_per_user:
         handler = UserShare(handler, settings.max_requests_per_user)
-    handler = AuthenticationWall(handler, verifier, settings, shared)
+    handler = AuthenticationMiddleware(handler, verifier, settings, shared)
     if published:
         handler = FirstKeys(handler, published)
     handler = Preflight(handler)
-    handler = AllowedHosts(handler, settings.allowed_hosts)
-    return Cors(handler, settings.cors_origins, settings.cors_allow_headers)
+    handler = AllowedHostsMiddleware(handler, settings.allowed_hosts)
+    return CORSMiddleware(handler, settings.cors_origins, settings.cors_allow_headers)
 
 
 def _shared_allowances(settings: Settings) -> Shared | None:

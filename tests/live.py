@@ -20,7 +20,7 @@ from litestar import Litestar
 from litestar.cli._utils import LitestarEnv
 from litestar.cli.main import litestar_group
 
-from app.lib.cli import explained
+from app.lib.cli import friendly_errors
 from app.lib.http.uvicorn_protocol import bounded_http
 from app.lib.settings import PROJECT, Settings
 from app.main import create_app
@@ -58,7 +58,7 @@ def call(settings: Settings, *arguments: str) -> tuple[int, str]:
     if result.exception is None or isinstance(result.exception, SystemExit):
         return result.exit_code, result.output
     try:
-        with explained():
+        with friendly_errors():
             raise result.exception
     except SystemExit as end:
         return int(not isinstance(end.code, int)) or int(end.code), f"{result.output}{end.code}"

@@ -24,7 +24,7 @@ from msgspec import Struct
 import manage as front_door
 from app.db.migrate import revisions
 from app.domain.users.services import TRUST_SECONDS
-from app.lib.cli import explained
+from app.lib.cli import friendly_errors
 from app.lib.settings import PROJECT, Environment, Settings
 from tests.live import Server, call, environment, manage, query, wait_until
 from tests.support import SECRET, admin_url, token_for
@@ -635,7 +635,7 @@ class TestConfigurationErrors:
         assert_explained(status, output)
 
     def test_an_interrupted_command_ends_as_shells_expect(self) -> None:
-        with pytest.raises(SystemExit) as end, explained():
+        with pytest.raises(SystemExit) as end, friendly_errors():
             raise KeyboardInterrupt
         assert end.value.code == 130
 

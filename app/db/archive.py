@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from sqlalchemy import ARRAY, JSON, Column, DateTime, Executable, Integer, Table, Text, bindparam, select, tuple_
 
 from app.db.base import ROWS_RULE, TRANSIENT, WRITTEN_AS, RowsRule, metadata, owners, users_table
-from app.lib.errors import OwnerGone
+from app.lib.errors import OwnerDeleted
 from app.lib.persistence.session import Session
 from app.lib.persistence.statements import place_of
 
@@ -20,7 +20,7 @@ BATCH = 50  # rows in memory at a time
 _encoder = msgspec.json.Encoder()
 
 
-class Kind:
+class ExportTable:
     """A kind of line: the rows of one table, each tagged with its `type`; generated columns are left out."""
 
     def __init__(self, table: Table, owner: Column[Any], name: str) -> None:
@@ -65,18 +65,18 @@ def _python_type(kind: Any) -> Any:
 
 
 @cache
-def kinds() -> list[Kind]:
+def kinds() -> list[ExportTable]:
     """Give every kind of what is a user's, that to which others refer first."""
     owner_of, users = owners(), users_table()
     kept = [table for table in metadata.sorted_tables if table.fullname in owner_of and not table.info.get(TRANSIENT)]
     names = {table: PROFILE if table is users else str(table.name) for table in kept}
-    return [Kind(table, table.c[owner_of[table.fullname]], names[table]) for table in kept]
+    return [ExportTable(table, table.c[owner_of[table.fullname]], names[table]) for table in kept]
 
 
 async def export_lines(session: Session, user_id: str) -> AsyncGenerator[bytes]:
     """Give everything of a user, some lines at a time: the profile, what else there is one of, and the rest.
 
-    No connection is held from one read to the next. Raises `OwnerGone` where there is no such user.
+    No connection is held from one read to the next. Raises `OwnerDeleted` where there is no such user.
     """
     for kind in sorted(kinds(), key=lambda kind: len(kind.keys) > 0):
         last = None
@@ -86,4 +86,4 @@ async def export_lines(session: Session, user_id: str) -> AsyncGenerator[bytes]:
             if len(records) < BATCH or not kind.keys:
                 break
         if kind.name == PROFILE and last is None:
-            raise OwnerGone
+            raise OwnerDeleted

@@ -23,7 +23,7 @@ from app.db.supervisor import EmbeddedPostgresError
 from app.lib.database_url import ConnectionTarget, parse_database_url
 from app.lib.errors import OperatorError
 from app.lib.persistence.errors import is_lost
-from app.lib.persistence.scope_guard import scope, set_tripwire
+from app.lib.persistence.scope_guard import install_scope_guard, scope
 from app.lib.persistence.session import Session
 from app.lib.persistence.statement_budget import MAX_SHAPES
 from app.lib.persistence.turns import Turns
@@ -57,7 +57,7 @@ class Database:
         """Watch what an engine sends, and return the one for its reads."""
         event.listen(engine.sync_engine, "checkout", _refuse_closed)
         event.listen(engine.sync_engine, "handle_error", LostConnections())
-        set_tripwire(engine.sync_engine, owners)
+        install_scope_guard(engine.sync_engine, owners)
         if self.secured:
             row_security.announce_users(engine.sync_engine)
         return engine if self._has_transactions_only else engine.execution_options(isolation_level="AUTOCOMMIT")

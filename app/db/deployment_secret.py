@@ -16,7 +16,7 @@ from app.db.base import Base, table_of
 from app.db.config import Database
 from app.lib.deployment_secret import DeploymentSecret
 from app.lib.errors import Unavailable
-from app.lib.log import where
+from app.lib.log import exception_summary
 
 NAME = "deployment"
 SECRET_BYTES = 32
@@ -71,6 +71,8 @@ async def _load_when_possible(secret: DeploymentSecret, database: Database) -> N
             return await load_secret(secret, database)
         except (Unavailable, SQLAlchemyError) as error:
             if not has_failed:
-                _log.warning("the secret of the deployment cannot be read: cursors are not served", **where(error))
+                _log.warning(
+                    "the secret of the deployment cannot be read: cursors are not served", **exception_summary(error)
+                )
             has_failed = True
             await asyncio.sleep(RETRY_SECONDS)

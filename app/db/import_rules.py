@@ -9,10 +9,10 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from app.db.archive import Kind
+from app.db.archive import ExportTable
 from app.lib.errors import Invalid
 from app.lib.persistence.fractional_index import DIGITS, MAX_POSITION
-from app.lib.validation.body import Broken
+from app.lib.validation.body import RuleViolation
 
 SKEW = timedelta(days=1)  # by which the clock of the database that was exported may have been ahead
 _POSITION = re.compile(rf"(?=.*[^0])[{DIGITS}]{{1,{MAX_POSITION}}}")
@@ -20,7 +20,7 @@ _WRITTEN = ("created_at", "updated_at", "completed_at", "deleted_at", "deactivat
 _UUID_VERSION = 7
 
 
-def fault_of(kind: Kind, record: Any) -> str | None:
+def fault_of(kind: ExportTable, record: Any) -> str | None:
     """Return what is wrong with a row, or None."""
     return next(_server_faults(record), None) or _body_fault(kind.body, record)
 
@@ -57,7 +57,7 @@ def _body_fault(body: type[Struct] | None, record: Any) -> str | None:
     names = [name for name in body.__struct_fields__ if hasattr(record, name)]
     try:
         written = msgspec.convert(msgspec.to_builtins({name: getattr(record, name) for name in names}), body)
-    except (msgspec.ValidationError, Broken) as error:
+    except (msgspec.ValidationError, RuleViolation) as error:
         return str(error)
     except Invalid as error:
         return error.errors[0].detail

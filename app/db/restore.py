@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import Column, ForeignKeyConstraint, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.db.archive import PROFILE, Kind, kinds
+from app.db.archive import PROFILE, ExportTable, kinds
 from app.db.base import users_table
 from app.db.bulk import copy_rows
 from app.db.import_rules import fault_of
@@ -104,7 +104,7 @@ class Archive:
         """Raises `OperatorError`."""
         raise OperatorError(escaped(f"{self._path.name}, line {number}: {reason}. Nothing was imported."))
 
-    async def _copy(self, connection: AsyncConnection, kind: Kind) -> int:
+    async def _copy(self, connection: AsyncConnection, kind: ExportTable) -> int:
         """Copy the rows of one kind: references among them are checked at the end of the one statement."""
         numbers = array("Q", (number for number, _ in self._of(kind)))
         async with connection.begin_nested() as savepoint:
@@ -115,7 +115,7 @@ class Archive:
             await self._explain(connection, kind, fault, numbers)
         return len(numbers)
 
-    async def _fault(self, connection: AsyncConnection, kind: Kind, count: int) -> _Fault | None:
+    async def _fault(self, connection: AsyncConnection, kind: ExportTable, count: int) -> _Fault | None:
         """Copy the first rows of a kind; give what is wrong with one of them."""
         values = [(column.name, _to_driver(connection, column)) for column in kind.columns]
         records = (record for _, record in islice(self._of(kind), count))
@@ -128,7 +128,9 @@ class Archive:
             raise
         return None
 
-    async def _explain(self, connection: AsyncConnection, kind: Kind, fault: _Fault, numbers: Sequence[int]) -> Never:
+    async def _explain(
+        self, connection: AsyncConnection, kind: ExportTable, fault: _Fault, numbers: Sequence[int]
+    ) -> Never:
         """Name the line that was refused."""
         broken = next((item for item in kind.table.constraints if fault.rule and item.name == fault.rule), None)
         if isinstance(broken, ForeignKeyConstraint):
@@ -137,7 +139,7 @@ class Archive:
         reason = f"breaks the rule {fault.rule}" if fault.rule else "has a value that the database cannot hold"
         self.refuse(numbers[row - 1], reason)
 
-    async def _search(self, connection: AsyncConnection, kind: Kind, fault: _Fault, count: int) -> int:
+    async def _search(self, connection: AsyncConnection, kind: ExportTable, fault: _Fault, count: int) -> int:
         """Halve the rows until one is left: the driver does not tell it, nor does row-level security."""
         good, bad = 0, count
         while bad - good > 1:
@@ -148,17 +150,17 @@ class Archive:
             good, bad = (good, middle) if again is not None and again.rule == fault.rule else (middle, bad)
         return bad
 
-    def _dangling(self, kind: Kind, broken: ForeignKeyConstraint) -> int:
+    def _dangling(self, kind: ExportTable, broken: ForeignKeyConstraint) -> int:
         referred = [element.column.name for element in broken.elements]
         target = next(other for other in kinds() if other.table is broken.referred_table)
         known = {_fields(record, referred) for _, record in self._of(target)}
         references = ((number, _fields(record, broken.column_keys)) for number, record in self._of(kind))
         return next(number for number, place in references if None not in place and place not in known)
 
-    def _of(self, kind: Kind) -> Iterator[tuple[int, Any]]:
+    def _of(self, kind: ExportTable) -> Iterator[tuple[int, Any]]:
         return ((number, record) for found, number, record in self._lines() if found is kind)
 
-    def _lines(self) -> Iterator[tuple[Kind, int, Any]]:
+    def _lines(self) -> Iterator[tuple[ExportTable, int, Any]]:
         with self._path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 try:

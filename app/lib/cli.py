@@ -67,7 +67,7 @@ def _escape(character: str) -> str:
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def friendly_errors() -> Iterator[None]:
     """End the process with status 1 and a plain message where the cause is not a bug."""
     try:
         yield

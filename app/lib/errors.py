@@ -161,7 +161,7 @@ class QuotaExceeded(Conflict):
         super().__init__(type="quota-exceeded", title="Quota exceeded", limit=limit)
 
 
-class OwnerGone(Exception):
+class OwnerDeleted(Exception):
     """The user's row is gone: erased since they were let in. Not an answer: the request runs again with a new row."""
 
 

@@ -43,7 +43,7 @@ def processors(pretty: bool) -> list[Any]:
     ]
 
 
-def user_namer(settings: Settings, secret: DeploymentSecret | None = None) -> Callable[[str], str] | None:
+def user_pseudonymizer(settings: Settings, secret: DeploymentSecret | None = None) -> Callable[[str], str] | None:
     """Give what a user is called in the log: nothing, their id, or a name that only this deployment can compute.
 
     While the secret of the deployment is not known, that name is `unknown`.
@@ -60,7 +60,7 @@ def _pseudonym(user_id: str, secret: DeploymentSecret) -> str:
     return blake2b(user_id.encode(errors="surrogatepass"), key=secret.key(b"log"), digest_size=8).hexdigest()
 
 
-def where(error: BaseException) -> dict[str, Any]:
+def exception_summary(error: BaseException) -> dict[str, Any]:
     """Say what was raised and where, without its message: database errors carry rows in theirs."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).is_relative_to(_PROJECT / "app")] or frames[-1:]
@@ -97,7 +97,7 @@ class _Line(logging.Formatter):
             "level": record.levelname.lower(),
         }
         if record.exc_info and record.exc_info[1]:
-            event |= where(record.exc_info[1])
+            event |= exception_summary(record.exc_info[1])
         event["timestamp"] = datetime.fromtimestamp(record.created, UTC).isoformat()
         for render in self._renderers:
             event = render(None, "", event)

@@ -11,7 +11,7 @@ from litestar.stores.valkey import ValkeyStore
 from valkey.asyncio import BlockingConnectionPool, Valkey
 from valkey.exceptions import ValkeyError
 
-from app.lib.log import where
+from app.lib.log import exception_summary
 from app.lib.rate_limit import RateLimit, Use
 
 NAMESPACE = "todo-backend"
@@ -82,7 +82,7 @@ class SharedAllowances:
     def _give_up(self, error: Exception) -> None:
         self._is_away, self._next_try = True, self._clock() + RETRY_SECONDS
         if self._complaints.use("")[0]:
-            _log.warning("rate limit store is away: each process counts for itself", **where(error))
+            _log.warning("rate limit store is away: each process counts for itself", **exception_summary(error))
 
 
 def open_store(store_url: str) -> AllowanceStore:

@@ -15,7 +15,7 @@ from app.db.deployment_secret import load_secret
 from app.db.migrate import migrate
 from app.lib.deployment_secret import DeploymentSecret
 from app.lib.errors import Unavailable
-from app.lib.log import UNKNOWN_USER, user_namer
+from app.lib.log import UNKNOWN_USER, user_pseudonymizer
 from app.lib.settings import Settings
 from app.lib.validation.cursors import CursorSeal
 from app.main import create_app
@@ -60,7 +60,7 @@ async def test_processes_share_it_and_it_is_not_the_database_url(
     assert "cursor" in mistakes(await here.get(here.todos(f"?limit=1&cursor={forged}")))
     own = CursorSeal(apps[0].state.deployment_secret).encode(here.user_id, str((("created_at", True),)), place)
     assert (await there.get(there.todos(f"?limit=1&cursor={own}"))).status_code == 200
-    names = [user_namer(published_only, app.state.deployment_secret) for app in apps]
+    names = [user_pseudonymizer(published_only, app.state.deployment_secret) for app in apps]
     assert names[0]
     assert names[1]
     assert names[0]("alice") == names[1]("alice") != UNKNOWN_USER
@@ -75,7 +75,7 @@ async def test_a_secret_of_better_auth_needs_no_stored_one(settings: Settings, a
 
 def test_what_is_not_known_yet_is_not_guessed(published_only: Settings) -> None:
     secret = DeploymentSecret(published_only)
-    name = user_namer(published_only, secret)
+    name = user_pseudonymizer(published_only, secret)
     assert name is not None
     assert name("alice") == UNKNOWN_USER
     with pytest.raises(Unavailable):

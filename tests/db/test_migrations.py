@@ -23,7 +23,7 @@ from app.db import suitability
 from app.db.base import SCHEMA, metadata
 from app.db.config import Database
 from app.db.migrate import current_revision, differences, make_migration, migrate, pending_revisions
-from app.lib.cli import explained
+from app.lib.cli import friendly_errors
 from app.lib.errors import OperatorError
 from app.lib.settings import PROJECT, Settings
 from tests.live import environment, fetch, until
@@ -254,7 +254,7 @@ class TestOneAtATime:
     ) -> None:
         monkeypatch.setattr(migrations, "LOCK_TIMEOUT", "50ms")
         async with holding_the_lock(url):
-            with pytest.raises(SystemExit, match="Error: Another process holds the lock"), explained():
+            with pytest.raises(SystemExit, match="Error: Another process holds the lock"), friendly_errors():
                 await migrate(database)
         await migrate(database)
 
@@ -266,7 +266,7 @@ class TestOneAtATime:
         connection = await asyncpg.connect(admin_url(url))
         async with connection.transaction():
             await connection.execute("SELECT * FROM app.todos")
-            with pytest.raises(SystemExit, match="holds the lock"), explained():
+            with pytest.raises(SystemExit, match="holds the lock"), friendly_errors():
                 await migrate(database, "zero")
         await connection.close()
         assert await current_revision(database) == HEAD
@@ -295,7 +295,7 @@ class TestAllOrNothing:
         before = await snapshot(url)
         (folder / "20991231_2359_broken.py").write_text(BROKEN.format(head=HEAD))
         migrations.scripts.cache_clear()
-        with pytest.raises(DBAPIError, match="division by zero"), explained():  # a bug keeps its traceback
+        with pytest.raises(DBAPIError, match="division by zero"), friendly_errors():  # a bug keeps its traceback
             await migrate(database)
         assert await snapshot(url) == before
         assert await current_revision(database) == HEAD

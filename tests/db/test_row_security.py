@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from app.db.base import SCHEMA, owners
 from app.db.config import Database, ordinary_url
 from app.db.migrate import differences, migrate
-from app.lib.errors import OwnerGone, Unavailable
+from app.lib.errors import OwnerDeleted, Unavailable
 from app.lib.persistence import scope_guard as tripwire
 from app.lib.persistence.session import Session
 from app.lib.settings import Settings
@@ -158,7 +158,7 @@ class TestUnscopedWork:
         async with session.atomic():
             for _ in range(2):
                 assert await seen(session) == ["alice"]
-                with session.widened(unscoped="tests"):
+                with session.unscoped("tests"):
                     assert await seen(session) == ["alice", "bob"]
             assert await seen(session) == ["alice"]
 
@@ -175,7 +175,7 @@ class TestUnscopedWork:
 
     async def test_references_are_held_all_the_same(self, database: Database, url: str) -> None:
         session = database.session("dave")
-        with pytest.raises(OwnerGone):
+        with pytest.raises(OwnerDeleted):
             await session.write(insert(todos).values(user_id="dave", title="x"), {})
         await session.write(insert(users).values(id="dave"), {})
         await session.write(insert(todos).values(user_id="dave", title="x"), {})

@@ -14,7 +14,7 @@ from app.domain.system.findings import Finding
 from app.lib.auth.guards import requires_owner
 from app.lib.auth.jwks import PublishedKeys
 from app.lib.errors import OperatorError, Unavailable
-from app.lib.http.routes import unowned
+from app.lib.http.routes import routes_without_guard
 from app.lib.time_zones import KNOWN
 
 _known_zones = row_security.catalog("pg_timezone_names", column("name", Text))
@@ -49,7 +49,7 @@ def _open_routes(app: Litestar) -> list[Finding]:
             "error",
             f"{item.method} {item.path} is not guarded by requires_owner: add it to the controller.",
         )
-        for item in unowned(app, requires_owner.__name__)
+        for item in routes_without_guard(app, requires_owner.__name__)
     ]
 
 

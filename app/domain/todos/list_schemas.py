@@ -52,7 +52,7 @@ class ListMove(Body):
 
     before: UUID | UnsetType = UNSET
     after: UUID | UnsetType = UNSET
-    between = (ExactlyOne("before", "after"),)
+    cross_field_rules = (ExactlyOne("before", "after"),)
 
     def target(self) -> tuple[Literal["before", "after"], UUID]:
         """Give what is said, and of which list."""

@@ -32,7 +32,7 @@ class ListService(OrderedService[TodoList, ListRead]):
     """Lists of one user."""
 
     model = TodoList
-    read = ListRead
+    schema = ListRead
     violations: ClassVar = {"uq_lists_user_id_name": Conflict("There is a list with this name")}
     sorts: ClassVar = {
         "position": _list.position,
@@ -64,7 +64,7 @@ class ListService(OrderedService[TodoList, ListRead]):
             held = await self._read(self.held, key=item_id)
             if not held:
                 raise NotFound
-            self.expect(self.present(held[0]))
+            self.check_version(self.row_to_schema(held[0]))
             await self.session.write(_FREE, self._key(item_id))
             await super().delete(item_id)
 

@@ -56,7 +56,7 @@ class TodoCreate(Body):
     tags: Tags = []
     list_id: UUID | None | UnsetType = UNSET
     parent_id: UUID | None = None
-    between = (DUE_ONCE,)
+    cross_field_rules = (DUE_ONCE,)
 
 
 class TodoReplace(TodoCreate):
@@ -78,7 +78,7 @@ class TodoUpdate(Body):
     tags: Tags | UnsetType = UNSET
     list_id: UUID | None | UnsetType = UNSET
     parent_id: UUID | None | UnsetType = UNSET
-    between = (DUE_ONCE,)
+    cross_field_rules = (DUE_ONCE,)
 
 
 class TodoMove(Body):
@@ -87,7 +87,7 @@ class TodoMove(Body):
     before: UUID | UnsetType = UNSET
     after: UUID | UnsetType = UNSET
     into: UUID | UnsetType = UNSET
-    between = (ExactlyOne("before", "after", "into"),)
+    cross_field_rules = (ExactlyOne("before", "after", "into"),)
 
     def target(self) -> tuple[Literal["before", "after", "into"], UUID]:
         """Give what is said, and of which todo."""

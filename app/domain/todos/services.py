@@ -119,10 +119,10 @@ class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
     """Todos of one user, outside the trash."""
 
     model = Todo
-    read: ClassVar[type[Struct]] = TodoRead
-    live: ClassVar[ColumnElement[bool] | None] = _todo.deleted_at.is_(None)
-    within: ClassVar = ("list_id",)
-    taken_over: ClassVar = ("parent_id",)
+    schema: ClassVar[type[Struct]] = TodoRead
+    base_filter: ClassVar[ColumnElement[bool] | None] = _todo.deleted_at.is_(None)
+    group_by: ClassVar = ("list_id",)
+    inherited: ClassVar = ("parent_id",)
     tree: ClassVar[TreeStatements]
     zone_rule: str | None = None  # in place of the profile's time zone
     violations: ClassVar = {
@@ -159,7 +159,7 @@ class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
         "position": _todo.position,
         "completed": _todo.completed,
     }
-    unasked_sorts: ClassVar = {"rank": rank(table_of(Todo))}
+    internal_sorts: ClassVar = {"rank": rank(table_of(Todo))}
     transitions: ClassVar = {
         "toggle": Transition(
             {
@@ -178,16 +178,18 @@ class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
         cls.tree = TreeStatements(cls.statements)
 
     @classmethod
-    def derive(cls, changes: Mapping[str, ColumnElement[Any]], table: Table | None) -> dict[str, ColumnElement[Any]]:
+    def computed_columns(
+        cls, changes: Mapping[str, ColumnElement[Any]], table: Table | None
+    ) -> dict[str, ColumnElement[Any]]:
         """`completed_at` follows `completed`, and keeps its first moment."""
         chosen = _preferred(changes) if table is None else {}
-        derived = chosen | super().derive({**changes, **chosen}, table)
+        derived = chosen | super().computed_columns({**changes, **chosen}, table)
         if "completed" in changes:
             since = func.now() if table is None else func.coalesce(table.c.completed_at, func.now())
             derived["completed_at"] = case((changes["completed"], since), else_=null())
         return derived
 
-    def given(self, query: PageQuery) -> dict[str, Any]:
+    def active_filters(self, query: PageQuery) -> dict[str, Any]:
         """Some filters are several: what they ask for is in the name, not in the value."""
         assert isinstance(query, TodoQuery)
         given = {name: value for name in _ASKED if (value := getattr(query, name)) is not UNSET}
@@ -200,16 +202,16 @@ class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
             given["q"] = terms_of(given["q"])
         return given
 
-    def ordering(self, query: PageQuery) -> Sort:
+    def sort_for(self, query: PageQuery) -> Sort:
         """What is searched for comes best match first."""
         assert isinstance(query, TodoQuery)
         if query.q is not UNSET and query.sort is UNSET:
             return BEST_FIRST
-        return super().ordering(query)
+        return super().sort_for(query)
 
     async def list_todos(self, query: TodoQuery) -> Page[ReadT]:
         """Give a page of todos, or of those in the trash."""
-        service: Any = self.sibling(Trash) if query.deleted else self
+        service: Any = self.service(Trash) if query.deleted else self
         try:
             return await service.list_page(query)  # type: ignore[no-any-return]
         except UnknownTimeZone:
@@ -262,7 +264,7 @@ class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
         async with self.session.atomic(self.violations):
             await self.lock()
             if permanent:
-                await self.sibling(EveryTodo).remove(item_id)
+                await self.service(EveryTodo).remove(item_id)
             else:
                 await self._change_subtree(self.tree.discard, item_id)
 
@@ -270,13 +272,13 @@ class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
         """Take a todo out of the trash. Raises `NotFound`, `Conflict` where it is not in it, `PreconditionFailed`."""
         async with self.session.atomic(self.violations):
             await self.lock()
-            await self.sibling(Trash).take_out(todo_id)
+            await self.service(Trash).take_out(todo_id)
             return await self.get(todo_id)
 
     async def _change_subtree(self, statements: Mapping[bool, Executable], item_id: UUID) -> None:
         rows = await self._write(statements[self._condition is not None], item_id, {})
         if item_id not in {row[0] for row in rows}:
-            await self._missed(item_id)
+            await self._raise_missing_or_stale(item_id)
 
     async def _check_parent(self, todo_id: UUID | None, parent_id: UUID, mistake: FieldError) -> None:
         """Raises `Invalid`."""
@@ -291,15 +293,15 @@ class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
 
     async def toggle_complete(self, todo_id: UUID) -> ReadT:
         """Flip `completed`; two at once never lose one."""
-        return await self.change(todo_id, "toggle")
+        return await self.apply_transition(todo_id, "toggle")
 
     async def complete(self, todo_id: UUID) -> ReadT:
         """Complete; a second call changes nothing."""
-        return await self.change(todo_id, "complete")
+        return await self.apply_transition(todo_id, "complete")
 
     async def reopen(self, todo_id: UUID) -> ReadT:
         """Reopen; a second call changes nothing."""
-        return await self.change(todo_id, "reopen")
+        return await self.apply_transition(todo_id, "reopen")
 
 
 _ASKED = tuple(dict.fromkeys(name.partition("=")[0] for name in TodoService.filters))
@@ -308,7 +310,7 @@ _ASKED = tuple(dict.fromkeys(name.partition("=")[0] for name in TodoService.filt
 class EveryTodo(TodoService[TodoRead]):
     """Todos of one user, those in the trash too."""
 
-    live = None
+    base_filter = None
 
     async def remove(self, item_id: UUID) -> None:
         """Remove a todo for good; the database takes its subtree with it. Raises `NotFound`, `PreconditionFailed`."""
@@ -318,12 +320,12 @@ class EveryTodo(TodoService[TodoRead]):
 class Trash(TodoService[TodoRead]):
     """Todos of one user that are in the trash."""
 
-    live = _todo.deleted_at.is_not(None)
+    base_filter = _todo.deleted_at.is_not(None)
 
     async def take_out(self, todo_id: UUID) -> None:
         """Restore a todo with all that went with it. Raises `NotFound`, `Conflict`, `PreconditionFailed`."""
         try:
             await self._change_subtree(self.tree.restore, todo_id)
         except NotFound:
-            await self.sibling(EveryTodo).get(todo_id)
+            await self.service(EveryTodo).get(todo_id)
             raise Conflict("The todo is not in the trash") from None

@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from app.domain.todos.schemas import MAX_DESCRIPTION, Tags, Title, TodoCreate, TodoUpdate
 from app.lib.errors import FieldError, Invalid
 from app.lib.http.responses import Versioned
-from app.lib.validation.body import Body, Broken, Instant, LongText, Shape, finite, in_utc
+from app.lib.validation.body import Body, Instant, JsonSchema, LongText, RuleViolation, finite, in_utc
 from app.lib.validation.query import DAY_OR_INSTANT, Limit, Offset, Query, Sort
 
 MAX_TASK_DESCRIPTION = 1000
@@ -31,7 +31,7 @@ def day_or_instant(text: str) -> date:
     if _WITHOUT_OFFSET.fullmatch(text):
         with suppress(ValueError):
             return datetime.fromisoformat(text)
-    raise Broken("Expected a date, or a timestamp as in RFC 3339, whose offset may be left out")
+    raise RuleViolation("Expected a date, or a timestamp as in RFC 3339, whose offset may be left out")
 
 
 def due(text: str) -> str:
@@ -41,7 +41,7 @@ def due(text: str) -> str:
     return text
 
 
-_SENT_DUE = Shape(
+_SENT_DUE = JsonSchema(
     anyOf=[
         {"type": "string", "format": "date"},
         {"type": "string", "format": "date-time"},
@@ -129,7 +129,7 @@ def _due_fields(text: str | None, zone: tzinfo) -> dict[str, Any]:
     if when.tzinfo is None:
         try:
             when = finite(in_utc(when.replace(tzinfo=zone)))
-        except Broken as broken:
+        except RuleViolation as broken:
             raise Invalid([FieldError(str(broken), pointer="/due_date")]) from None
     return {"due_date": None, "due_at": when}
 

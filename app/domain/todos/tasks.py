@@ -48,8 +48,8 @@ _PRIORITY = TaskRead.__struct_fields__.index("priority")
 class TaskService(TodoService[TaskRead]):
     """Todos of one user, read as tasks."""
 
-    read = TaskRead
-    beside = ("due_at", "version")
+    schema = TaskRead
+    extra_columns = ("due_at", "version")
     filters: ClassVar = {
         **TodoService.filters,
         "priority": _priority == any_(bindparam(value_of("priority"), type_=ARRAY(Text))),
@@ -66,7 +66,7 @@ class TaskService(TodoService[TaskRead]):
     }
     default_sort = "created:desc"
 
-    def present(self, row: Sequence[Any]) -> TaskRead:
+    def row_to_schema(self, row: Sequence[Any]) -> TaskRead:
         """Make the task of a row."""
         *shown, due_at, version = row
         task = TaskRead(*shown)
@@ -77,9 +77,11 @@ class TaskService(TodoService[TaskRead]):
         return task
 
     @classmethod
-    def derive(cls, changes: Mapping[str, ColumnElement[Any]], table: Table | None) -> dict[str, ColumnElement[Any]]:
+    def computed_columns(
+        cls, changes: Mapping[str, ColumnElement[Any]], table: Table | None
+    ) -> dict[str, ColumnElement[Any]]:
         """Keep a priority of `none` that is sent back as it is shown."""
-        derived = super().derive(changes, table)
+        derived = super().computed_columns(changes, table)
         if table is not None and "priority" in changes:
             is_shown = (table.c.priority == "none") & (changes["priority"] == DEFAULT_PRIORITY)
             derived["priority"] = case((is_shown, table.c.priority), else_=changes["priority"])

@@ -17,7 +17,7 @@ from app.lib.auth.guards import USER_ID
 from app.lib.errors import Conflict, NotFound
 from app.lib.http.dependencies import session_of
 from app.lib.http.requests import ApiRequest
-from app.lib.middleware.access_log import Witness, witness
+from app.lib.middleware.access_log import AuditLogger, audit_logger
 from app.lib.persistence.session import Rows, Session
 from app.lib.validation.query import Page
 
@@ -55,10 +55,10 @@ class UserAdministration:
         session: Session,
         directory: UserDirectory | None = None,
         own_id: str | None = None,
-        tell: Witness | None = None,
+        record: AuditLogger | None = None,
     ) -> None:
         self._session = session
-        self._tell = tell
+        self._tell = record
         self._directory = directory
         self._own_id = own_id
 
@@ -69,8 +69,8 @@ class UserAdministration:
         def administration(request: ApiRequest) -> UserAdministration:
             state = request.app.state
             session = session_of(request.scope, state.database.session)
-            tell = witness(state.settings, request.scope, state.deployment_secret)
-            return cls(session, state.users, request.user.id, tell)
+            record = audit_logger(state.settings, request.scope, state.deployment_secret)
+            return cls(session, state.users, request.user.id, record)
 
         return Provide(administration, sync_to_thread=False)
 
@@ -92,7 +92,7 @@ class UserAdministration:
             raise Conflict("Nobody closes or reopens themselves")
         if not USER_ID.fullmatch(user_id):
             raise NotFound
-        with self._session.widened(unscoped="administer users"):
+        with self._session.unscoped("administer users"):
             rows = await self._session.write(_ACTIVATE if active else _DEACTIVATE, {"key": user_id})
         user = _known(rows)
         self._session.once_committed(lambda: self._noticed(user_id, active))
@@ -110,7 +110,7 @@ class UserAdministration:
         return dict(zip(_totals().selected_columns.keys(), row, strict=True))
 
     async def _read(self, statement: Executable, parameters: dict[str, Any]) -> Rows:
-        with self._session.widened(unscoped="look at all users"):
+        with self._session.unscoped("look at all users"):
             return await self._session.read(statement, parameters)
 
 

@@ -16,10 +16,10 @@ from app.domain.users.schemas import UserQuery, UserRead, known_time_zone
 from app.domain.users.services import AccountService, erase_user
 from app.lib.auth.guards import USER_ID
 from app.lib.cli import UserId, escaped, run_async, settings_of, with_app
-from app.lib.errors import NotFound, OperatorError, OwnerGone
-from app.lib.middleware.access_log import witness
+from app.lib.errors import NotFound, OperatorError, OwnerDeleted
+from app.lib.middleware.access_log import audit_logger
 from app.lib.private_file import private_file
-from app.lib.validation.body import Broken
+from app.lib.validation.body import RuleViolation
 
 
 @click.group()
@@ -83,7 +83,7 @@ def exportuser(app: Litestar, user_id: str, out: Path | None, force: bool) -> No
         raise OperatorError(f"There is no directory {out.parent}: choose another --out.")
     try:
         run_async(work())
-    except OwnerGone:
+    except OwnerDeleted:
         raise _stranger(user_id) from None
 
 
@@ -133,8 +133,8 @@ def _ask[T](app: Litestar, question: Callable[[UserAdministration], Awaitable[T]
     async def work() -> T:
         async with open_database(settings_of(app)) as database:
             await load_secret(app.state.deployment_secret, database)
-            tell = witness(settings_of(app), secret=app.state.deployment_secret)
-            return await question(UserAdministration(database.session(), tell=tell))
+            record = audit_logger(settings_of(app), secret=app.state.deployment_secret)
+            return await question(UserAdministration(database.session(), record=record))
 
     return run_async(work())
 
@@ -158,5 +158,5 @@ def _check_zone(archive: Archive) -> None:
     """No constraint of the table holds what a profile's schema does: that the zone is known."""
     try:
         known_time_zone(archive.profile.time_zone)
-    except Broken:
+    except RuleViolation:
         archive.refuse(1, "The time_zone is not known here")

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from app.lib import time_zones
 from app.lib.auth.tokens import usable_text
-from app.lib.validation.body import Body, Broken, LongText, Shape, Trimmed
+from app.lib.validation.body import Body, JsonSchema, LongText, RuleViolation, Trimmed
 from app.lib.validation.language_tags import language_tag
 from app.lib.validation.query import Limit, Offset, Query
 
@@ -22,16 +22,18 @@ NOTIFICATIONS = "notify_"  # begins the columns that an object holds on the wire
 
 
 def known_time_zone(name: str) -> str:
-    """Return the canonical name of a zone of IANA's database. Raises `Broken`."""
+    """Return the canonical name of a zone of IANA's database. Raises `RuleViolation`."""
     if name not in time_zones.KNOWN:
-        raise Broken(UNKNOWN_TIME_ZONE)
+        raise RuleViolation(UNKNOWN_TIME_ZONE)
     return time_zones.canonical(name)
 
 
 Name = Annotated[str, Trimmed(1, MAX_NAME)]
 Bio = Annotated[str, LongText(MAX_BIO)]
-TimeZone = Annotated[str, known_time_zone, Shape(type="string", format="time-zone"), Meta(examples=["Europe/Berlin"])]
-_TAG = Shape(type="string", format="language-tag")
+TimeZone = Annotated[
+    str, known_time_zone, JsonSchema(type="string", format="time-zone"), Meta(examples=["Europe/Berlin"])
+]
+_TAG = JsonSchema(type="string", format="language-tag")
 Language = Annotated[str, language_tag, _TAG, Meta(max_length=MAX_LANGUAGE, examples=["pt-BR"])]
 Theme = Literal["system", "light", "dark"]
 WeekStart = Literal["monday", "sunday", "saturday"]
@@ -68,9 +70,9 @@ class ProfileUpdate(Body):
 
 
 def as_claimed(text: str) -> str:
-    """Raises `Broken` for a text that is not taken from a token."""
+    """Raises `RuleViolation` for a text that is not taken from a token."""
     if usable_text(text, MAX_CLAIM) is None:
-        raise Broken("Expected a text without control characters, and not blank")
+        raise RuleViolation("Expected a text without control characters, and not blank")
     return text
 
 

@@ -15,7 +15,7 @@ from app.domain.users.schemas import NOTIFICATIONS, Notifications, PreferencesRe
 from app.lib.auth.tokens import Identity
 from app.lib.errors import Deactivated, FieldError, Unavailable
 from app.lib.persistence.session import MAX_ATTEMPTS, Session
-from app.lib.persistence.singleton import OwnRowService
+from app.lib.persistence.singleton import SingletonService
 
 # How long a deactivation may take to be noticed, and how many users are remembered as active.
 TRUST_SECONDS = 5.0
@@ -75,13 +75,13 @@ class UserDirectory:
         self._admitted[user_id] = until
 
 
-class AccountService(OwnRowService[ProfileRead]):
+class AccountService(SingletonService[ProfileRead]):
     """The user's own row, which admission made, and everything that hangs on it."""
 
     model = User
-    read = ProfileRead
+    schema = ProfileRead
     owner = "id"
-    made_on_write = False
+    upsert = False
 
     def export(self) -> AsyncGenerator[bytes]:
         """Give everything of the user, as JSON Lines."""
@@ -120,17 +120,17 @@ _SWITCHES = [NOTIFICATIONS + name for name in Notifications.__struct_fields__]
 _PLAIN = [name for name in PreferencesRead.__struct_fields__ if name != "notifications"]
 
 
-class PreferencesService(OwnRowService[PreferencesRead]):
+class PreferencesService(SingletonService[PreferencesRead]):
     """How the user likes it."""
 
     model = Preferences
-    read = PreferencesRead
+    schema = PreferencesRead
     columns = (*_PLAIN, *_SWITCHES)
     violations: ClassVar = {
         "fk_preferences_default_list_id": FieldError("Expected the id of one of your lists", pointer="/default_list_id")
     }
 
-    def present(self, row: Sequence[Any]) -> PreferencesRead:
+    def row_to_schema(self, row: Sequence[Any]) -> PreferencesRead:
         """Put the switches into an object."""
         plain = len(_PLAIN)
-        return super().present([*row[:plain], Notifications(*row[plain:])])
+        return super().row_to_schema([*row[:plain], Notifications(*row[plain:])])

@@ -15,7 +15,7 @@ from jwt.algorithms import OKPAlgorithm
 
 from app.lib.auth.keys import Key
 from app.lib.errors import Unavailable
-from app.lib.log import where
+from app.lib.log import exception_summary
 
 FETCH_SECONDS = 5.0
 MIN_INTERVAL_SECONDS = 5.0  # between fetches: a client that makes up key ids cannot force more
@@ -151,7 +151,9 @@ class PublishedKeys:
             if not self._keys:
                 _log.warning("key set not usable", setting=self._setting, reason=EMPTY)
         except _FAILURES as error:
-            _log.warning("key set not usable", setting=self._setting, reason=str(error)[:200], **where(error))
+            _log.warning(
+                "key set not usable", setting=self._setting, reason=str(error)[:200], **exception_summary(error)
+            )
         finally:
             self._fetch = None
 

@@ -14,7 +14,7 @@ CONTENT_POLICY = (b"content-security-policy", b"default-src 'none'")  # JSON may
 PROBLEM_HEADERS = [(b"content-type", PROBLEM_JSON), CONTENT_POLICY]
 
 
-class Reply:
+class ASGIResponse:
     """A whole answer as an ASGI app."""
 
     __slots__ = ("body", "headers", "status")
@@ -30,12 +30,12 @@ class Reply:
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
 
 
-def problem_reply(error: ApiError, scope: Scope) -> Reply:
+def problem_response(error: ApiError, scope: Scope) -> ASGIResponse:
     """Render an error for the request that caused it, and leave word of it for the log."""
     if error.event:
         scope["state"]["refused"] = (error.event, error.cause)
     body = problem_body(error, instance=reference(scope), request_id=scope["state"]["request_id"])
-    return Reply(error.status, [(b"content-type", PROBLEM_JSON), *header_pairs(error.headers)], body)
+    return ASGIResponse(error.status, [(b"content-type", PROBLEM_JSON), *header_pairs(error.headers)], body)
 
 
 def header_pairs(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -40,7 +40,7 @@ class ClientAddress:
         return any(ip_address(address) in network for network in self._trusted)
 
 
-def site_of(address: str) -> str:
+def rate_limit_bucket(address: str) -> str:
     """Give what stands for one client in a limit: an IPv4 address, or the network of an IPv6 address."""
     return str(ip_network(f"{address}/{SITE_BITS}", strict=False)) if ":" in address else address
 
@@ -58,4 +58,4 @@ def address_in(text: str) -> str | None:
 def holder_of(scope: Scope) -> Hashable:
     """Return whose a request is: its user's, or on a path without a token its address's."""
     user = scope.get("user")
-    return user.id if user else (site_of(ClientAddress(()).of(scope)),)
+    return user.id if user else (rate_limit_bucket(ClientAddress(()).of(scope)),)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from app.lib.http.client_address import UNKNOWN, ClientAddress, address_in, site_of
+from app.lib.http.client_address import UNKNOWN, ClientAddress, address_in, rate_limit_bucket
 from app.lib.http.unread_responses import ReadingWatch
 
 LINGER_SECONDS = 2
@@ -27,7 +27,7 @@ class OpenConnections:
     def add(self, address: str | None) -> str:
         """Count a connection; return its site."""
         shortest = address_in(address) if address else None
-        site = site_of(shortest) if shortest else UNKNOWN
+        site = rate_limit_bucket(shortest) if shortest else UNKNOWN
         self._open[site] += 1
         return site
 

@@ -8,7 +8,7 @@ from litestar.types import Scope
 
 from app.lib.http.requests import ApiRequest
 from app.lib.persistence.session import Session
-from app.lib.persistence.singleton import OwnRowService
+from app.lib.persistence.singleton import SingletonService
 from app.lib.persistence.user_scoped import UserScopedService
 from app.lib.validation.conditions import condition_of
 
@@ -31,7 +31,7 @@ def provide(service: type[UserScopedService[Any, Any]]) -> Provide:
     return Provide(make, sync_to_thread=False)
 
 
-def provide_singleton(service: type[OwnRowService[Any]]) -> Provide:
+def provide_singleton(service: type[SingletonService[Any]]) -> Provide:
     """Return the dependency that makes a service of the one row of a request's user."""
 
     def make(request: ApiRequest) -> Any:

@@ -12,12 +12,12 @@ from app.lib.errors import (
     BadRequest,
     MethodNotAllowed,
     NotFound,
-    OwnerGone,
+    OwnerDeleted,
     PayloadTooLarge,
     UnsupportedMediaType,
 )
-from app.lib.http.asgi import problem_reply
-from app.lib.log import where
+from app.lib.http.asgi import problem_response
+from app.lib.log import exception_summary
 
 _log = structlog.get_logger()
 
@@ -30,12 +30,12 @@ class _ErrorResponse(Response[Any]):
         self.error = error
 
     def to_asgi_response(self, request: Request[Any, Any, Any], **_: Any) -> ASGIApp:  # type: ignore[override]
-        return problem_reply(self.error, request.scope)
+        return problem_response(self.error, request.scope)
 
 
 def handle_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """Exception handler for everything that is raised inside the router."""
-    if isinstance(error, OwnerGone):
+    if isinstance(error, OwnerDeleted):
         raise error  # to who runs the request again
     return _ErrorResponse(as_api_error(error, request.scope))
 
@@ -46,7 +46,7 @@ def as_api_error(error: Exception, scope: Scope) -> ApiError:
         return error
     if isinstance(error, HTTPException) and (kind := _LITESTAR.get(error.status_code)):
         return kind("Malformed request" if kind is BadRequest else None, headers=error.headers)
-    _log.error("unhandled error", request_id=scope["state"]["request_id"], **where(error))
+    _log.error("unhandled error", request_id=scope["state"]["request_id"], **exception_summary(error))
     return ApiError()
 
 

@@ -7,7 +7,7 @@ import msgspec
 from litestar import Response
 from litestar.types import ASGIApp, Scope
 
-from app.lib.http.asgi import HTML, JSON, Reply, problem_reply
+from app.lib.http.asgi import HTML, JSON, ASGIResponse, problem_response
 from app.lib.http.references import resource_reference
 from app.lib.http.requests import ApiRequest
 from app.lib.validation.conditions import condition_of, matches
@@ -41,24 +41,24 @@ class ApiResponse(Response[Any]):
         """Build the ASGI app that sends it."""
         headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.headers.items()]
         if self.content is None:
-            return Reply(self.status_code or 204, headers, b"")
+            return ASGIResponse(self.status_code or 204, headers, b"")
         version = getattr(self.content, "version", None)
         if version is not None:
             headers.append((b"etag", tag := etag(version)))
             if request.method == "GET":
                 condition = condition_of(request.headers.getall("if-match", []), ())
                 if condition is not None and not condition.holds(version):
-                    return problem_reply(condition.failure(), request.scope)
+                    return problem_response(condition.failure(), request.scope)
                 if matches(request.headers.getall("if-none-match", []), tag):
-                    return Reply(304, headers, b"")
+                    return ASGIResponse(304, headers, b"")
         if isinstance(self.content, Page):
             if self.content.next_cursor:
                 headers.append((b"link", _next_page(request.scope, self.content.next_cursor)))
         elif self.status_code == 201:
             headers.append((b"location", _location(request.scope, self.content.id)))
         if isinstance(self.content, bytes):  # a page
-            return Reply(self.status_code or 200, [(b"content-type", HTML), *headers], self.content)
-        return Reply(self.status_code or 200, [(b"content-type", JSON), *headers], _encoder.encode(self.content))
+            return ASGIResponse(self.status_code or 200, [(b"content-type", HTML), *headers], self.content)
+        return ASGIResponse(self.status_code or 200, [(b"content-type", JSON), *headers], _encoder.encode(self.content))
 
 
 def etag(version: int) -> bytes:

@@ -38,6 +38,6 @@ def unguarded(app: Litestar, *guards: str) -> list[Operation]:
     return [item for item in operations(app) if not set(guards) & set(guarded_by(item.handler))]
 
 
-def unowned(app: Litestar, guard: str) -> list[Operation]:
+def routes_without_guard(app: Litestar, guard: str) -> list[Operation]:
     """Give the operations that name a user in their path and do not compare it with the token's."""
     return [item for item in operations(app) if "{user_id}" in item.path and guard not in guarded_by(item.handler)]

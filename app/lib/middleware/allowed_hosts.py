@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from app.lib.errors import BadRequest
-from app.lib.http.asgi import problem_reply
+from app.lib.http.asgi import problem_response
 from app.lib.http.authority import host_name
 
 
-class AllowedHosts:
+class AllowedHostsMiddleware:
     """ASGI middleware: refuses requests without one valid `Host` (RFC 9112, 3.2), and other hosts than the allowed.
 
     `*.example.com` allows every name below; without any entry, every host is allowed.
@@ -25,7 +25,7 @@ class AllowedHosts:
         """Pass on, or answer 400."""
         app = self._app
         if detail := self._fault(scope):
-            app = problem_reply(BadRequest(detail), scope)
+            app = problem_response(BadRequest(detail), scope)
         await app(scope, receive, send)
 
     def _fault(self, scope: Scope) -> str | None:

@@ -8,8 +8,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from app.lib.auth.guards import MAX_USER_ID, owns, user_in
 from app.lib.auth.tokens import Identity, TokenVerifier
 from app.lib.errors import ApiError, Forbidden, InvalidToken, MissingToken
-from app.lib.http.asgi import problem_reply
-from app.lib.http.client_address import ClientAddress, site_of
+from app.lib.http.asgi import problem_response
+from app.lib.http.client_address import ClientAddress, rate_limit_bucket
 from app.lib.rate_limit import RateLimit, Shared
 from app.lib.settings import Settings
 
@@ -24,7 +24,7 @@ class Admission(Protocol):
         """Look at the user again, who was erased meanwhile. Raises `Forbidden`."""
 
 
-class AuthenticationWall:
+class AuthenticationMiddleware:
     """ASGI middleware outside the router: no valid token, no further, and nothing below the path of another user.
 
     Unknown paths are closed too. `open_paths` are the exact paths that a deployment opened.
@@ -45,7 +45,7 @@ class AuthenticationWall:
             try:
                 await self._authorize(scope)
             except ApiError as error:  # answered here, for what stands outside marks answers, not exceptions
-                app = problem_reply(error, scope)
+                app = problem_response(error, scope)
         await app(scope, receive, send)
 
     async def _authorize(self, scope: Scope) -> None:
@@ -60,7 +60,7 @@ class AuthenticationWall:
         try:
             return await self._verifier.verify(bearer_token(scope["headers"]))
         except (MissingToken, InvalidToken):
-            await self._failures.take(site_of(self._address.of(scope)))
+            await self._failures.take(rate_limit_bucket(self._address.of(scope)))
             raise
 
 

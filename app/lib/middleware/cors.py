@@ -5,7 +5,7 @@ from typing import Any
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from app.lib.http.asgi import Reply
+from app.lib.http.asgi import ASGIResponse
 
 _READ = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "X-Request-ID")
 # Tracing in the browser (W3C Trace Context and Baggage, Sentry) and HTTP clients add these to every request.
@@ -21,7 +21,7 @@ _ANSWER = [
 ]
 
 
-class Cors:
+class CORSMiddleware:
     """ASGI middleware: marks the answers to allowed origins, those to preflights too (the Fetch standard)."""
 
     def __init__(self, app: ASGIApp, origins: Sequence[str], headers: Sequence[str] = ()) -> None:
@@ -69,14 +69,14 @@ def _for_preflights(headers: Sequence[str]) -> list[tuple[bytes, bytes]]:
 
 
 class Preflight:
-    """ASGI middleware inside `Cors`: answers preflights, which have no token."""
+    """ASGI middleware inside `CORSMiddleware`: answers preflights, which have no token."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a preflight; pass everything else on."""
-        app = Reply(204, [], b"") if is_preflight(scope) else self._app
+        app = ASGIResponse(204, [], b"") if is_preflight(scope) else self._app
         await app(scope, receive, send)
 
 

@@ -8,7 +8,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from app.lib.auth.jwks import ALGORITHMS, PublishedKeys
 from app.lib.auth.tokens import MAX_TOKEN_BYTES
 from app.lib.errors import ApiError, Unavailable
-from app.lib.http.asgi import problem_reply
+from app.lib.http.asgi import problem_response
 from app.lib.middleware.authentication import bearer_token
 
 
@@ -30,7 +30,7 @@ class FirstKeys:
                     for keys in self._missing:
                         await keys.wait_for_first()
                 except Unavailable as error:
-                    app = problem_reply(error, scope)
+                    app = problem_response(error, scope)
         await app(scope, receive, send)
 
 

@@ -11,7 +11,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
 from app.lib.errors import ApiError, BadRequest, Conflict, FieldError, Invalid, PayloadTooLarge
-from app.lib.http.asgi import problem_reply
+from app.lib.http.asgi import problem_response
 from app.lib.http.hooks import IN_PLACE_OF_THE_HANDLER
 from app.lib.persistence.session import Session
 from app.lib.validation.json_body import is_encoded
@@ -52,7 +52,7 @@ class AnswerStore(Protocol):
         """Store the first answer."""
 
 
-class Idempotency:
+class IdempotencyMiddleware:
     """ASGI middleware behind the wall: runs the request and stores its answer in one transaction."""
 
     def __init__(self, app: ASGIApp, store: AnswerStore, body_limit: int) -> None:
@@ -75,7 +75,7 @@ class Idempotency:
             body = b"" if is_encoded(scope["headers"]) else await _read(receive, self._body_limit)
             answer = await self._once(scope, keys[0].decode("ascii"), body)
         except ApiError as error:
-            answer = await self._behind_the_guards(scope, body, problem_reply(error, scope))
+            answer = await self._behind_the_guards(scope, body, problem_response(error, scope))
         await _send(answer, send)
 
     async def _behind_the_guards(self, scope: Scope, body: bytes, reply: ASGIApp) -> Answer:

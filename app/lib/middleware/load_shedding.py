@@ -8,7 +8,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from app.lib.errors import Overloaded
 from app.lib.fair_queue import FairQueue
-from app.lib.http.asgi import problem_reply
+from app.lib.http.asgi import problem_response
 from app.lib.http.client_address import ClientAddress, holder_of
 from app.lib.middleware.pending_bodies import Bodies, Body
 from app.lib.settings import HEALTH_PATH
@@ -16,7 +16,7 @@ from app.lib.settings import HEALTH_PATH
 FEW = 4  # requests in progress: who has fewer may use the reserve
 
 
-class LoadShedding:
+class LoadSheddingMiddleware:
     """ASGI middleware behind authentication: with `most` requests being worked on, one more is a 503.
 
     A request that waits for its client, to send the body or to read the response, is not being worked on. The last
@@ -35,7 +35,7 @@ class LoadShedding:
             return
         holder = holder_of(scope)
         if not self._places.take(holder):
-            await problem_reply(Overloaded(), scope)(scope, receive, send)
+            await problem_response(Overloaded(), scope)(scope, receive, send)
             return
         work = _Work(self._places, holder, Body(self._bodies, scope, receive), receive, send)
         try:

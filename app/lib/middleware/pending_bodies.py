@@ -8,7 +8,7 @@ from typing import Any
 from litestar.types import Receive, Scope
 
 from app.lib.errors import RequestTimeout
-from app.lib.http.client_address import site_of
+from app.lib.http.client_address import rate_limit_bucket
 
 MAX_OF_AN_ADDRESS = 64
 
@@ -30,7 +30,7 @@ class Bodies:
 
     def add(self, body: "Body") -> None:
         """Count one more, and give up on the oldest if there are too many."""
-        body.address = site_of(self._address_of(body.scope))
+        body.address = rate_limit_bucket(self._address_of(body.scope))
         self._waiting[body] = None
         self._of_address[body.address] += 1
         if self._of_address[body.address] > self._most_of_an_address:

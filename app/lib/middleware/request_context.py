@@ -10,21 +10,21 @@ from uuid_utils import uuid7
 
 from app.lib.deployment_secret import DeploymentSecret
 from app.lib.errors import PROBLEM_JSON
-from app.lib.http.asgi import CONTENT_POLICY, JSON, problem_reply, security_headers
+from app.lib.http.asgi import CONTENT_POLICY, JSON, problem_response, security_headers
 from app.lib.http.exception_handlers import as_api_error
 from app.lib.http.references import PublicPrefix
-from app.lib.middleware.access_log import RequestLog
+from app.lib.middleware.access_log import AccessLog
 from app.lib.settings import Settings
 
 SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:@/+=-]{1,128}")
 
 
-class Frame:
+class RequestContextMiddleware:
     """ASGI middleware around everything, the 401s included."""
 
     def __init__(self, app: ASGIApp, settings: Settings, secret: DeploymentSecret | None = None) -> None:
         self._app = app
-        self._log = RequestLog(settings, secret)
+        self._log = AccessLog(settings, secret)
         self._prefix = PublicPrefix(settings)
         self._headers = security_headers(settings)
 
@@ -58,7 +58,7 @@ class Frame:
         except Exception as error:
             if status:
                 raise  # the answer has begun: the server closes the connection
-            await problem_reply(as_api_error(error, request), request)(request, receive, framed)
+            await problem_response(as_api_error(error, request), request)(request, receive, framed)
         finally:
             self._log.write(request, method, status, time.perf_counter() - started)
 

@@ -5,12 +5,12 @@ from typing import Any
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from app.lib.auth.guards import user_in
-from app.lib.errors import ApiError, Conflict, OwnerGone
-from app.lib.http.asgi import problem_reply
+from app.lib.errors import ApiError, Conflict, OwnerDeleted
+from app.lib.http.asgi import problem_response
 from app.lib.middleware.authentication import Admission
 
 
-class Readmission:
+class RetryAfterErasureMiddleware:
     """ASGI middleware behind the wall: admits the user, and once more with a second run where they were erased.
 
     Nothing was done and nothing answered then: what could not be written was the request's first word. It stands behind
@@ -26,7 +26,7 @@ class Readmission:
             if user_in(scope["path"]) is not None:
                 await self._admission(scope).admit(scope["user"])
         except ApiError as error:  # answered here, for what stands outside marks answers, not exceptions
-            await problem_reply(error, scope)(scope, receive, send)
+            await problem_response(error, scope)(scope, receive, send)
             return
         received: list[Any] = []
         state: dict[str, Any] = scope["state"]
@@ -38,7 +38,7 @@ class Readmission:
 
         try:
             await self._app(scope, listen, send)
-        except OwnerGone:
+        except OwnerDeleted:
             state.clear()
             state.update(before)
             await self._again(scope, _replay(received, receive), send)
@@ -48,8 +48,8 @@ class Readmission:
         try:
             await self._admission(scope).readmit(scope["user"])
             await app(scope, receive, send)
-        except OwnerGone:  # erased a second time
-            await problem_reply(Conflict(), scope)(scope, receive, send)
+        except OwnerDeleted:  # erased a second time
+            await problem_response(Conflict(), scope)(scope, receive, send)
 
     @staticmethod
     def _admission(scope: Scope) -> Admission:

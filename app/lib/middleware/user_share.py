@@ -8,7 +8,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from app.lib.errors import TooManyRequests
 from app.lib.fair_queue import FairQueue, QueueFull
-from app.lib.http.asgi import problem_reply
+from app.lib.http.asgi import problem_response
 from app.lib.http.client_address import holder_of
 from app.lib.settings import HEALTH_PATH
 
@@ -45,7 +45,7 @@ class UserShare:
                 await waiting.until(self._places.wait(key, WAIT_SECONDS, most_waiting=self._most_waiting))
             except (TimeoutError, QueueFull):
                 error = TooManyRequests(_LIMIT, round(WAIT_SECONDS), {})
-                await problem_reply(error, scope)(scope, receive, send)
+                await problem_response(error, scope)(scope, receive, send)
                 return
             except ClientLeft:
                 return

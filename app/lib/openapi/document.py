@@ -11,7 +11,7 @@ from litestar import Litestar
 from app.lib.http.routes import operations
 from app.lib.openapi.components import BEARER, HEADERS, PARAMETERS, problems
 from app.lib.openapi.introspection import OWNER
-from app.lib.openapi.operations import Described
+from app.lib.openapi.operations import OperationBuilder
 from app.lib.openapi.schemas import Schemas
 
 type Document = dict[str, Any]
@@ -40,7 +40,7 @@ def document_of(app: Litestar) -> Document:
     """Describe an application; once, for its routes stay."""
     schemas = Schemas()
     open_paths = app.state.settings.open_paths
-    found = [Described(each, schemas, is_open=each.path in open_paths) for each in operations(app)]
+    found = [OperationBuilder(each, schemas, is_open=each.path in open_paths) for each in operations(app)]
     paths: dict[str, dict[str, Any]] = {}
     for each in found:
         paths.setdefault(each.operation.path, {})[each.operation.method.lower()] = each.as_openapi()
@@ -86,7 +86,7 @@ def _head(get: dict[str, Any]) -> dict[str, Any]:
     return told | {"operationId": f"head_{get['operationId']}", "responses": answers}
 
 
-def _tags(found: Iterable[Described]) -> dict[str, str]:
+def _tags(found: Iterable[OperationBuilder]) -> dict[str, str]:
     """Give each tag the docstring of the first controller that has it."""
     tags: dict[str, str] = {}
     for each in found:
@@ -96,7 +96,7 @@ def _tags(found: Iterable[Described]) -> dict[str, str]:
     return tags
 
 
-def _link(found: list[Described], paths: dict[str, dict[str, Any]]) -> None:
+def _link(found: list[OperationBuilder], paths: dict[str, dict[str, Any]]) -> None:
     """Lead from a new resource to what can be done with it, and from a page to the next one."""
     for each in found:
         operation = each.operation
@@ -110,7 +110,7 @@ def _link(found: list[Described], paths: dict[str, dict[str, Any]]) -> None:
             answer["links"] = {"next": following}
 
 
-def _with_id(target: Described) -> dict[str, Any]:
+def _with_id(target: OperationBuilder) -> dict[str, Any]:
     names = target.operation.parameters
     values = {name: "$request.path.user_id" if name == OWNER else "$response.body#/id" for name in names}
     return {"operationId": target.operation.name, "parameters": values}

@@ -15,7 +15,7 @@ from app.lib.http.responses import Versioned
 from app.lib.http.routes import Operation
 from app.lib.openapi.components import EVERYWHERE, LIMITS
 from app.lib.openapi.schemas import Schemas
-from app.lib.persistence.singleton import OwnRowService
+from app.lib.persistence.singleton import SingletonService
 from app.lib.persistence.user_scoped import UserScopedService
 from app.lib.validation.query import Page, Query
 
@@ -23,7 +23,7 @@ OWNER = "user_id"
 WRITES = {"POST", "PUT", "PATCH", "DELETE"}
 
 
-class Facts:
+class OperationInfo:
     """The facts of one operation, and what follows from them: headers that it reads and sends, errors that it has."""
 
     def __init__(self, operation: Operation, schemas: Schemas, *, is_open: bool) -> None:
@@ -83,8 +83,8 @@ class Facts:
     @property
     def may_conflict(self) -> bool:
         """Whether something must be unique, or the user's own row may be gone, erased elsewhere meanwhile."""
-        own_row = next((kind for kind in self._kinds if issubclass(kind, OwnRowService)), None)
-        if self.method == "POST" or (own_row is not None and not own_row.made_on_write):
+        own_row = next((kind for kind in self._kinds if issubclass(kind, SingletonService)), None)
+        if self.method == "POST" or (own_row is not None and not own_row.upsert):
             return True
         if self.method not in ("PUT", "PATCH"):
             return False

@@ -12,17 +12,17 @@ from app.lib.http.requests import body_types
 from app.lib.http.routes import Operation
 from app.lib.openapi.components import BEARER, HEADERS, PARAMETERS, headers, problem_name, reference
 from app.lib.openapi.examples import Examples, NoExample
-from app.lib.openapi.introspection import Facts
+from app.lib.openapi.introspection import OperationInfo
 from app.lib.openapi.schemas import Schema, Schemas
 from app.lib.validation.query import sort_schema
 
 
-class Described:
+class OperationBuilder:
     """Describes an operation."""
 
     def __init__(self, operation: Operation, schemas: Schemas, *, is_open: bool) -> None:
         self.operation = operation
-        self.facts = Facts(operation, schemas, is_open=is_open)
+        self.facts = OperationInfo(operation, schemas, is_open=is_open)
         self._schemas = schemas
 
     def as_openapi(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from enum import Enum, auto
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from app.lib.errors import ApiError, Busy, Conflict, FieldError, Invalid, OwnerGone, Unavailable
+from app.lib.errors import ApiError, Busy, Conflict, FieldError, Invalid, OwnerDeleted, Unavailable
 
 type Violations = Mapping[str, FieldError | ApiError]
 """What a broken constraint, by its name, or an SQLSTATE means to the client."""
@@ -110,7 +110,7 @@ def is_repeatable(error: BaseException) -> bool:
     return is_retryable(error) or (isinstance(error, DBAPIError) and error.connection_invalidated)
 
 
-def translate(error: BaseException, violations: Violations) -> ApiError | OwnerGone | None:
+def translate(error: BaseException, violations: Violations) -> ApiError | OwnerDeleted | None:
     """Give what a database error means; None for a fault of our own, which is a 500."""
     if isinstance(error, (OSError, PoolTimeout, TimeoutError)):
         return Unavailable()
@@ -121,7 +121,7 @@ def translate(error: BaseException, violations: Violations) -> ApiError | OwnerG
         return Unavailable() if cut else None
     constraint = constraint_name(error)
     if state == _LOST_REFERENCE and _OWNER_KEY.fullmatch(constraint or ""):
-        return OwnerGone()
+        return OwnerDeleted()
     if known := violations.get(constraint or state):
         return Invalid([known]) if isinstance(known, FieldError) else known
     return _answer(meaning(error), state, constraint)

@@ -50,7 +50,7 @@ def behind(end: ColumnElement[str], position: ColumnElement[str]) -> ColumnEleme
     return func.left(func.concat(end, func.left(position, _MAX_MADE)), MAX_POSITION)
 
 
-def settled(end: str) -> str:
+def safe_lower_bound(end: str) -> str:
     """Return a position behind which all are that are given from now on, or were and are not seen yet."""
     if len(end) != _WIDTH or end.strip(_HEXADECIMAL):
         return end  # not made of a clock's time: see `_next_to`
@@ -74,7 +74,7 @@ def between(low: str, high: str | None) -> str | None:
     return found[0] if found else None
 
 
-def spaced(low: str, high: str, count: int) -> list[str] | None:
+def evenly_spaced(low: str, high: str, count: int) -> list[str] | None:
     """Give short positions between two, with room between any two of them; None where that cannot be."""
     return _spaced(low, high, count, _BASE, _MAX_SPREAD)
 

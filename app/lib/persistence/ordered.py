@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.lib.errors import FieldError, Invalid, NotFound, QuotaExceeded
-from app.lib.persistence.fractional_index import between, position_at_end, settled, spaced
+from app.lib.persistence.fractional_index import between, evenly_spaced, position_at_end, safe_lower_bound
 from app.lib.persistence.statements import Statements, new_value_of
 from app.lib.persistence.user_scoped import UserScopedService
 from app.lib.validation.body import Body
@@ -53,7 +53,7 @@ class OrderStatements:
     """The SQL of the order of an owned table."""
 
     def __init__(
-        self, statements: Statements, model: type[Any], within: Sequence[str], taken_over: Sequence[str]
+        self, statements: Statements, model: type[Any], within: Sequence[str], inherited: Sequence[str]
     ) -> None:
         self._table = model.__table__
         self._statements = statements
@@ -61,7 +61,7 @@ class OrderStatements:
         self._written = statements.written
         columns = self._table.c
         end = self.end({name: self._of_other(name) for name in within})
-        shared = (columns[name] for name in (*within, *taken_over))
+        shared = (columns[name] for name in (*within, *inherited))
         shown = (columns.id, columns.position, end, *shared)
         named = columns.id.in_((bindparam("key", type_=columns.id.type), bindparam("other", type_=columns.id.type)))
         up_to = select(columns.id).where(self._own).limit(bindparam("most", type_=Integer)).subquery()
@@ -121,28 +121,30 @@ class OrderStatements:
 class OrderedService[ModelT: Any, ReadT: Struct](UserScopedService[ModelT, ReadT]):
     """A user-scoped service of rows with a `position`, which orders those that have the columns `within` in common.
 
-    A row that is moved next to another takes over these, and those that are `taken_over`.
+    A row that is moved next to another takes over these, and those that are `inherited`.
     """
 
-    within: ClassVar[Sequence[str]] = ()
-    taken_over: ClassVar[Sequence[str]] = ()
+    group_by: ClassVar[Sequence[str]] = ()
+    inherited: ClassVar[Sequence[str]] = ()
     order: ClassVar[OrderStatements]
 
     @classmethod
     def build(cls) -> None:
         """Build the statements of the order too."""
         super().build()
-        cls.order = OrderStatements(cls.statements, cls.model, cls.within, cls.taken_over)
+        cls.order = OrderStatements(cls.statements, cls.model, cls.group_by, cls.inherited)
 
     @classmethod
-    def derive(cls, changes: Mapping[str, ColumnElement[Any]], table: Table | None) -> dict[str, ColumnElement[Any]]:
+    def computed_columns(
+        cls, changes: Mapping[str, ColumnElement[Any]], table: Table | None
+    ) -> dict[str, ColumnElement[Any]]:
         """Put a new row, and one that comes into another list, behind the last one there."""
         if "position" in changes:
             return {}
         if table is None:
-            return {"position": cls.order.end({name: changes.get(name, null()) for name in cls.within})}
-        place = {name: changes[name] for name in cls.within if name in changes}
-        if not place or len(place) < len(cls.within):
+            return {"position": cls.order.end({name: changes.get(name, null()) for name in cls.group_by})}
+        place = {name: changes[name] for name in cls.group_by if name in changes}
+        if not place or len(place) < len(cls.group_by):
             return {}
         stays = and_(*(table.c[name].is_not_distinct_from(value) for name, value in place.items()))
         return {"position": case((stays, table.c.position), else_=cls.order.end(place))}
@@ -186,7 +188,7 @@ class OrderedService[ModelT: Any, ReadT: Struct](UserScopedService[ModelT, ReadT
     async def places(self, item_id: UUID, other_id: UUID, pointer: str) -> tuple[Place, Place]:
         """Give the places of a row and of another. Raises `NotFound`, or `Invalid` where it is the other's fault."""
         rows = await self._read(self.order.places, key=item_id, other=other_id)
-        shared = (*self.within, *self.taken_over)
+        shared = (*self.group_by, *self.inherited)
         found = {row[0]: Place(row[0], row[1], row[2], dict(zip(shared, row[3:], strict=True))) for row in rows}
         if item_id not in found:
             raise NotFound
@@ -215,8 +217,8 @@ class OrderedService[ModelT: Any, ReadT: Struct](UserScopedService[ModelT, ReadT
             after = await self._beside(item_id, other, "after", reach + 1)
             low = before.pop(0)[1] if len(before) > reach else ""
             after = [(other.id, other.position), *after]
-            high = after.pop()[1] if len(after) > reach + 1 else max(after[-1][1], settled(other.end))
-            places = spaced(low, high, len(before) + len(after) + 1)
+            high = after.pop()[1] if len(after) > reach + 1 else max(after[-1][1], safe_lower_bound(other.end))
+            places = evenly_spaced(low, high, len(before) + len(after) + 1)
         position = places.pop(len(before) + (side == "after"))
         moved = {"ids": [row[0] for row in (*before, *after)], "positions": places}
         within = self._within(other)
@@ -230,14 +232,14 @@ class OrderedService[ModelT: Any, ReadT: Struct](UserScopedService[ModelT, ReadT
         return [(row[0], row[1]) for row in rows]
 
     def _within(self, place: Place) -> dict[str, Any]:
-        return {name: place.shared[name] for name in self.within}
+        return {name: place.shared[name] for name in self.group_by}
 
     async def put(self, item_id: UUID, columns: dict[str, Any]) -> ReadT:
         """Write columns that clients do not write themselves. Raises `NotFound`, `PreconditionFailed`."""
         statement = self.statements.update(tuple(columns), self._condition is not None)
         values = {new_value_of(name): value for name, value in columns.items()}
         rows = await self._write(statement, item_id, values)
-        return self.present(rows[0]) if rows else await self._missed(item_id)
+        return self.row_to_schema(rows[0]) if rows else await self._raise_missing_or_stale(item_id)
 
 
 def _bound(within: dict[str, Any]) -> dict[str, Any]:

@@ -33,12 +33,12 @@ type Owners = Mapping[str, str]
 """The column that names the owner, by the full name of its table."""
 
 
-class Unproven(Exception):
+class NotScopable(Exception):
     """The statement may reach the rows of others; the message names tables, never values."""
 
 
 def owner_parameters(compiled: SQLCompiler, owners: Owners) -> frozenset[str]:
-    """Give the parameters that must be the user, none where no owned table is reached. Raises `Unproven`."""
+    """Give the parameters that must be the user, none where no owned table is reached. Raises `NotScopable`."""
     proof = _Proof(compiled, owners)
     proof.prove_all([compiled.statement], _OUTERMOST)
     proof.compare_with_text()
@@ -78,7 +78,7 @@ class _Proof:
         text = self._compiled.string.replace('"', "")
         for name in self._owners:
             if len(re.findall(rf"(?<![\w.]){re.escape(name)}(?![\w.])", text)) > self._reached[name]:
-                raise Unproven(name)
+                raise NotScopable(name)
 
     def _prove(self, statement: Any, level: _Level) -> None:
         if isinstance(statement, SelectStatementGrouping):
@@ -93,7 +93,7 @@ class _Proof:
             return self._prove_insert(statement)
         if isinstance(statement, Update | Delete):
             return self._prove_change(statement)
-        raise Unproven(type(statement).__name__)
+        raise NotScopable(type(statement).__name__)
 
     def _prove_select(self, select: Any, level: _Level) -> None:
         state = select._compile_state_factory(select, self._compiler)
@@ -118,7 +118,7 @@ class _Proof:
         if insert.select is not None:
             values = [row[insert._select_names.index(column.key)] for row in _selected(insert.select)]
         if not values:
-            raise Unproven(f"{insert.table} without {column.key}")
+            raise NotScopable(f"{insert.table} without {column.key}")
         self._prove_assigned(column, values)
         if isinstance(clause := insert._post_values_clause, OnConflictDoUpdate):
             self._prove_conflict(clause, insert.table, column)
@@ -129,7 +129,7 @@ class _Proof:
         keys = [getattr(key, "key", key) for key in clause.inferred_target_elements or getattr(named, "columns", ())]
         conditions = [_Condition(item, frozenset([table])) for item in _conjuncts(clause.update_whereclause)]
         if column.key not in keys and column not in self._carried([table], conditions, _OUTERMOST):
-            raise Unproven(f"{table} on conflict")
+            raise NotScopable(f"{table} on conflict")
         written = clause.update_values_to_set.items()
         self._prove_assigned(column, [value for key, value in written if getattr(key, "key", key) == column.key])
 
@@ -154,7 +154,7 @@ class _Proof:
     def _prove_assigned(self, column: Any, values: Iterable[Any]) -> None:
         for value in values:
             if not (self._is_owner(value, frozenset()) or self._comes_from_owners(value)):
-                raise Unproven(f"another {column.key} of {column.table}")
+                raise NotScopable(f"another {column.key} of {column.table}")
 
     def _prove_scope(self, statement: Any, froms: list[Any], level: _Level) -> None:
         """Prove a statement's own tables, then what is nested in it."""
@@ -170,7 +170,7 @@ class _Proof:
         for leaf in leaves:
             column = self._reach(leaf)
             if column is not None and column not in carried:
-                raise Unproven(_name(leaf))
+                raise NotScopable(_name(leaf))
         around = frozenset(part for clause in froms for part in clause._from_objects)
         parts = [
             part for leaf in leaves if not isinstance(leaf, TableClause | CTE | Subquery) for part in _within(leaf)
@@ -217,7 +217,7 @@ class _Proof:
         if name is None and not parameter.unique and parameter.key in self._compiled.binds:
             name = parameter.key
         if name is None:
-            raise Unproven("a parameter that is not sent")
+            raise NotScopable("a parameter that is not sent")
         return name
 
     def _reach(self, leaf: Any) -> Any:
@@ -244,11 +244,11 @@ class _Proof:
     def prove_all(self, elements: Iterable[Any], level: _Level) -> None:
         for element in elements:
             if isinstance(element, TextClause):
-                raise Unproven("text")
+                raise NotScopable("text")
             if isinstance(element, Select | CompoundSelect | SelectStatementGrouping | UpdateBase):
                 self._prove(element, level)
             elif isinstance(element, SelectBase):
-                raise Unproven(type(element).__name__)
+                raise NotScopable(type(element).__name__)
             elif not isinstance(element, TableClause | AliasedReturnsRows | Join):
                 self.prove_all(element.get_children(), level)
 

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.util import immutabledict
 
-from app.lib.persistence.scope_analysis import Owners, Unproven, owner_parameters
+from app.lib.persistence.scope_analysis import NotScopable, Owners, owner_parameters
 
 OWNER, UNSCOPED = "owner", "unscoped"
 
@@ -34,9 +34,9 @@ def scope(user_id: str | None, unscoped: str | None) -> Options:
     return immutabledict({OWNER: user_id, UNSCOPED: unscoped})
 
 
-def set_tripwire(engine: Engine, owners: Callable[[], Owners]) -> None:
+def install_scope_guard(engine: Engine, owners: Callable[[], Owners]) -> None:
     """Refuse, on every connection of the engine, what is not proven to stay with its user."""
-    needs: WeakKeyDictionary[Any, frozenset[str] | Unproven] = WeakKeyDictionary()
+    needs: WeakKeyDictionary[Any, frozenset[str] | NotScopable] = WeakKeyDictionary()
 
     @event.listens_for(engine, "before_cursor_execute")
     def guard(_connection: Any, _cursor: Any, _sql: str, _values: Any, context: Any, _many: bool) -> None:
@@ -46,7 +46,7 @@ def set_tripwire(engine: Engine, owners: Callable[[], Owners]) -> None:
         need = needs.get(context.compiled) if context.compiled else _RAW
         if need is None:
             need = needs[context.compiled] = _need(context.compiled, owners())
-        if isinstance(need, Unproven):
+        if isinstance(need, NotScopable):
             raise _refusal(str(need))
         owner = options.get(OWNER)
         for name in need:
@@ -54,15 +54,15 @@ def set_tripwire(engine: Engine, owners: Callable[[], Owners]) -> None:
                 raise _refusal(f"{name} is not the user of the session")
 
 
-_RAW = Unproven("raw SQL")
+_RAW = NotScopable("raw SQL")
 
 
-def _need(compiled: Any, owners: Owners) -> frozenset[str] | Unproven:
+def _need(compiled: Any, owners: Owners) -> frozenset[str] | NotScopable:
     if not isinstance(compiled, SQLCompiler):
         return _RAW
     try:
         return owner_parameters(compiled, owners)
-    except Unproven as reason:
+    except NotScopable as reason:
         return reason
 
 

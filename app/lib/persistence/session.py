@@ -110,9 +110,9 @@ class Session(AsyncSession):
             act()
 
     @contextmanager
-    def widened(self, *, unscoped: str) -> Iterator[None]:
+    def unscoped(self, purpose: str) -> Iterator[None]:
         """Let what is done inside reach the rows of several users, in the transaction, if one has begun."""
-        own, self._scope = self._scope, scope(None, unscoped)
+        own, self._scope = self._scope, scope(None, purpose)
         try:
             yield
         finally:

@@ -8,46 +8,46 @@ from msgspec import Struct
 from sqlalchemy import ColumnElement, Executable, Table, Text, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from app.lib.errors import OwnerGone
+from app.lib.errors import OwnerDeleted
 from app.lib.persistence.errors import Violations
 from app.lib.persistence.session import Session
 from app.lib.persistence.statements import MAX_STATEMENTS, new_value_of
 from app.lib.validation.body import Body
 
 
-class OwnRowService[ReadT: Struct]:
+class SingletonService[ReadT: Struct]:
     """Reads and writes the row of its user.
 
     Subclasses name the `model` and the struct to read, whose fields are the columns unless `columns` says otherwise;
-    `present` then makes the struct. The `owner` column names the user. A row that is `made_on_write` need not be
-    there before; its `absent` struct has the defaults.
+    `present` then makes the struct. The `owner` column names the user. A row that is `upsert` need not be
+    there before; its `default` struct has the defaults.
     """
 
     model: ClassVar[type[Any]]
-    read: ClassVar[type[Struct]]
+    schema: ClassVar[type[Struct]]
     columns: ClassVar[Sequence[str]] = ()
     owner: ClassVar[str] = "user_id"
-    made_on_write: ClassVar[bool] = True
+    upsert: ClassVar[bool] = True
     violations: ClassVar[Violations] = {}
-    statements: ClassVar["OwnRowStatements"]
+    statements: ClassVar["SingletonStatements"]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.statements = OwnRowStatements(cls)
+        cls.statements = SingletonStatements(cls)
 
     def __init__(self, session: Session, user_id: str) -> None:
         self.session = session
         self._owner = user_id
 
     @classmethod
-    def derive(cls, changes: Mapping[str, ColumnElement[Any]]) -> Mapping[str, ColumnElement[Any]]:
+    def computed_columns(cls, changes: Mapping[str, ColumnElement[Any]]) -> Mapping[str, ColumnElement[Any]]:
         """Give what is written in place of, or beside, the new values."""
         return changes
 
     async def get(self) -> ReadT:
         """Give the row, or what stands for it."""
         rows = await self.session.read(self.statements.get, {"owner": self._owner})
-        return self.present(rows[0]) if rows else self.absent()
+        return self.row_to_schema(rows[0]) if rows else self.default()
 
     async def update(self, data: Body) -> ReadT:
         """Set what was sent; a complete body replaces."""
@@ -56,35 +56,35 @@ class OwnRowService[ReadT: Struct]:
             return await self.get()
         parameters = {"owner": self._owner} | {new_value_of(name): value for name, value in sent.items()}
         rows = await self.session.write(self.statements.write(tuple(sent)), parameters, self.violations)
-        return self.present(rows[0]) if rows else self.absent()
+        return self.row_to_schema(rows[0]) if rows else self.default()
 
     async def delete(self) -> None:
         """Remove the row, with what refers to it; safe to repeat."""
         await self.session.write(self.statements.delete, {"owner": self._owner})
 
-    def present(self, row: Sequence[Any]) -> ReadT:
+    def row_to_schema(self, row: Sequence[Any]) -> ReadT:
         """Make the struct of a row."""
-        return self.read(*row)  # type: ignore[return-value]
+        return self.schema(*row)  # type: ignore[return-value]
 
-    def absent(self) -> ReadT:
-        """Give what stands for a row that is not there. Raises `OwnerGone` where there is always one."""
-        if not self.made_on_write:
-            raise OwnerGone
-        return self.read()  # type: ignore[return-value]
+    def default(self) -> ReadT:
+        """Give what stands for a row that is not there. Raises `OwnerDeleted` where there is always one."""
+        if not self.upsert:
+            raise OwnerDeleted
+        return self.schema()  # type: ignore[return-value]
 
 
-class OwnRowStatements:
+class SingletonStatements:
     """The SQL of such a row, built once, and bound to the user in `_own`."""
 
-    def __init__(self, service: type[OwnRowService[Any]]) -> None:
+    def __init__(self, service: type[SingletonService[Any]]) -> None:
         self._service = service
         self._table: Table = service.model.__table__
-        self._columns = [self._table.c[name] for name in service.columns or service.read.__struct_fields__]
+        self._columns = [self._table.c[name] for name in service.columns or service.schema.__struct_fields__]
         self._user = bindparam("owner", type_=Text)
         self._own = self._table.c[service.owner] == self._user
         self.get = select(*self._columns).where(self._own)
         self.delete = delete(self._table).where(self._own)
-        self.write = lru_cache(MAX_STATEMENTS)(self._upsert if service.made_on_write else self._update)
+        self.write = lru_cache(MAX_STATEMENTS)(self._upsert if service.upsert else self._update)
 
     def _update(self, fields: tuple[str, ...]) -> Executable:
         return update(self._table).where(self._own).values(self._touched(fields)).returning(*self._columns)
@@ -103,4 +103,6 @@ class OwnRowStatements:
 
     def _changes(self, fields: tuple[str, ...]) -> Mapping[str, ColumnElement[Any]]:
         columns = self._table.c
-        return self._service.derive({name: bindparam(new_value_of(name), type_=columns[name].type) for name in fields})
+        return self._service.computed_columns(
+            {name: bindparam(new_value_of(name), type_=columns[name].type) for name in fields}
+        )

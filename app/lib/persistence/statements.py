@@ -52,15 +52,17 @@ class Declaration(Protocol):
     """What a service says of its table."""
 
     model: type[Any]
-    read: type[Struct]
-    beside: Sequence[str]
-    live: ColumnElement[bool] | None
+    schema: type[Struct]
+    extra_columns: Sequence[str]
+    base_filter: ColumnElement[bool] | None
     filters: Mapping[str, ColumnElement[bool]]
     sorts: Mapping[str, ColumnElement[Any]]
-    unasked_sorts: Mapping[str, ColumnElement[Any]]
+    internal_sorts: Mapping[str, ColumnElement[Any]]
     transitions: Mapping[str, Transition]
 
-    def derive(self, changes: Mapping[str, ColumnElement[Any]], table: Table | None) -> dict[str, ColumnElement[Any]]:
+    def computed_columns(
+        self, changes: Mapping[str, ColumnElement[Any]], table: Table | None
+    ) -> dict[str, ColumnElement[Any]]:
         """Give the columns that follow from changed ones; `table` is the old row, None for a new one."""
 
 
@@ -71,11 +73,11 @@ class Statements:
         self._service = service
         self._table: Table = service.model.__table__
         columns = self._table.c
-        self._columns = [columns[name] for name in (*service.read.__struct_fields__, *service.beside)]
+        self._columns = [columns[name] for name in (*service.schema.__struct_fields__, *service.extra_columns)]
         self.width = len(self._columns)
-        self._sorts = {**service.sorts, **service.unasked_sorts}
+        self._sorts = {**service.sorts, **service.internal_sorts}
         own = self.own(self._table)
-        self.mine = own if service.live is None else and_(own, service.live)
+        self.mine = own if service.base_filter is None else and_(own, service.base_filter)
         self._row = and_(self.mine, columns.id == bindparam("key"))
         self.get = select(*self._columns).where(self._row)
         self.insert = lru_cache(MAX_STATEMENTS)(self._insert)
@@ -94,13 +96,13 @@ class Statements:
 
     def _insert(self, fields: tuple[str, ...]) -> Executable:
         changes = self._changes(fields)
-        values = changes | self._service.derive(changes, None)
+        values = changes | self._service.computed_columns(changes, None)
         identity = {"user_id": bindparam("owner", type_=Text), "id": bindparam("key", type_=Uuid)}
         return insert(self._table).values(identity | values).returning(*self._columns)
 
     def _update(self, fields: tuple[str, ...], conditional: bool) -> Executable:
         changes = self._changes(fields)
-        return self._touch(changes | self._service.derive(changes, self._table), conditional, None)
+        return self._touch(changes | self._service.computed_columns(changes, self._table), conditional, None)
 
     def _transition(self, name: str, conditional: bool) -> Executable:
         values, unless = self._service.transitions[name]

@@ -35,18 +35,18 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
     """CRUD over one user's rows of an owned table, answering with structs.
 
     Subclasses name the `model` and the struct to read (its fields are columns), and declare the filters, whose
-    bind parameters are named by `value_of`, and the sort keys that a list takes; `unasked_sorts` are for the service
+    bind parameters are named by `value_of`, and the sort keys that a list takes; `internal_sorts` are for the service
     alone. Where `live` does not hold, a row is not there for any verb. Where the struct is not simply
     made of its columns, `present` makes it, of those and the columns `beside`.
     """
 
     model: ClassVar[type[Any]]
-    read: ClassVar[type[Struct]]
-    beside: ClassVar[Sequence[str]] = ()
-    live: ClassVar[ColumnElement[bool] | None] = None
+    schema: ClassVar[type[Struct]]
+    extra_columns: ClassVar[Sequence[str]] = ()
+    base_filter: ClassVar[ColumnElement[bool] | None] = None
     filters: ClassVar[Mapping[str, ColumnElement[bool]]] = {}
     sorts: ClassVar[Mapping[str, ColumnElement[Any]]] = {}
-    unasked_sorts: ClassVar[Mapping[str, ColumnElement[Any]]] = {}
+    internal_sorts: ClassVar[Mapping[str, ColumnElement[Any]]] = {}
     default_sort: ClassVar[str] = "created_at:desc"
     transitions: ClassVar[Mapping[str, Transition]] = {}
     violations: ClassVar[Violations] = {}
@@ -79,7 +79,9 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         self._condition = condition
 
     @classmethod
-    def derive(cls, changes: Mapping[str, ColumnElement[Any]], table: Table | None) -> dict[str, ColumnElement[Any]]:
+    def computed_columns(
+        cls, changes: Mapping[str, ColumnElement[Any]], table: Table | None
+    ) -> dict[str, ColumnElement[Any]]:
         """Give the columns that follow from changed ones; `table` is the old row, None for a new one."""
         del changes, table
         return {}
@@ -89,23 +91,23 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         rows = await self.session.read(self.statements.get, self._key(item_id))
         if not rows:
             raise NotFound
-        return self.present(rows[0])
+        return self.row_to_schema(rows[0])
 
     async def list_page(self, query: PageQuery) -> Page[ReadT]:
         """Give a page, in one statement: by offset with the number of all matches, or after a cursor without."""
-        sort = self.ordering(query)
-        given = self.given(query)
+        sort = self.sort_for(query)
+        given = self.active_filters(query)
         if query.cursor is not UNSET:
             return await self._page_after(query.cursor, query, sort, self._matching(given), tuple(given))
-        rows, total = await self._stretch(given, sort, query.offset, query.limit)
+        rows, total = await self._offset_rows(given, sort, query.offset, query.limit)
         more = query.offset + len(rows) < total
         return self._page(rows, query, sort, total=total, more=bool(rows) and more)
 
-    def given(self, query: PageQuery) -> dict[str, Any]:
+    def active_filters(self, query: PageQuery) -> dict[str, Any]:
         """Give the filters that a query asks for, with their values."""
         return {name: value for name in self.filters if (value := getattr(query, name)) is not UNSET}
 
-    def ordering(self, query: PageQuery) -> Sort:
+    def sort_for(self, query: PageQuery) -> Sort:
         """Give the sort that a query asks for. Raises `Invalid`."""
         return parse_sort(self.default_sort if query.sort is UNSET else query.sort, self.sorts)
 
@@ -113,8 +115,8 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         self, given: Mapping[str, Any], sort: Sort, offset: int, limit: int | None
     ) -> tuple[list[ReadT], int]:
         """Give the matches from an offset on, all of them without a limit, and the number of all, in one statement."""
-        rows, total = await self._stretch(given, sort, offset, limit)
-        return self._present_all(rows), total
+        rows, total = await self._offset_rows(given, sort, offset, limit)
+        return self._rows_to_schemas(rows), total
 
     async def outline(self, given: Mapping[str, Any], sort: Sort) -> bytes:
         """Return the ids and sizes of all matches in order, packed as `OUTLINE`."""
@@ -127,9 +129,11 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         statement = self.statements.chosen(tuple(given))
         rows = await self.session.read(statement, self._matching(given) | {"ids": ids}, self.read_violations)
         found = {row[0]: row for row in rows}
-        return self._present_all([found[key] for key in ids if key in found])
+        return self._rows_to_schemas([found[key] for key in ids if key in found])
 
-    async def _stretch(self, given: Mapping[str, Any], sort: Sort, offset: int, limit: int | None) -> tuple[Rows, int]:
+    async def _offset_rows(
+        self, given: Mapping[str, Any], sort: Sort, offset: int, limit: int | None
+    ) -> tuple[Rows, int]:
         await self._spend(tuple(given), sort)
         parameters = self._matching(given) | {"page_limit": limit, "page_offset": offset}  # LIMIT NULL is none
         rows = await self.session.read(self.statements.page(tuple(given), sort), parameters, self.read_violations)
@@ -155,14 +159,14 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         width = self.statements.width
         place = rows[-1][width : width + len(sort) + 1] if more else ()
         cursor = self._seal.encode(self._owner, str(sort), list(place)) if more else None
-        return Page(self._present_all(rows), total, query.limit, query.offset, cursor)
+        return Page(self._rows_to_schemas(rows), total, query.limit, query.offset, cursor)
 
     async def create(self, data: Body) -> ReadT:  # type: ignore[override]
         """Insert a row with an id of its own."""
         sent = data.sent()
         parameters = {"owner": self._owner, "key": uuid7()} | _values(sent)
         rows = await self.session.write(self.statements.insert(tuple(sent)), parameters, self.violations)
-        return self.present(rows[0])
+        return self.row_to_schema(rows[0])
 
     async def update(self, item_id: UUID, data: Body) -> ReadT:  # type: ignore[override]
         """Set what was sent; a complete body replaces. Raises `NotFound`, `PreconditionFailed`."""
@@ -171,29 +175,29 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
             return await self._unchanged(item_id)
         statement = self.statements.update(tuple(sent), self._condition is not None)
         rows = await self._write(statement, item_id, _values(sent))
-        return self.present(rows[0]) if rows else await self._missed(item_id)
+        return self.row_to_schema(rows[0]) if rows else await self._raise_missing_or_stale(item_id)
 
-    async def change(self, item_id: UUID, transition: str) -> ReadT:
+    async def apply_transition(self, item_id: UUID, transition: str) -> ReadT:
         """Apply a declared transition. Raises `NotFound`, `PreconditionFailed`."""
         statement = self.statements.transition(transition, self._condition is not None)
         rows = await self._write(statement, item_id, {})
-        return self.present(rows[0]) if rows else await self._missed(item_id)
+        return self.row_to_schema(rows[0]) if rows else await self._raise_missing_or_stale(item_id)
 
     async def delete(self, item_id: UUID) -> None:  # type: ignore[override]
         """Remove a row. Raises `NotFound`, `PreconditionFailed`."""
         if not await self._write(self.statements.delete(self._condition is not None), item_id, {}):
-            await self._missed(item_id)
+            await self._raise_missing_or_stale(item_id)
 
-    def sibling[ServiceT: UserScopedService[Any, Any]](
+    def service[ServiceT: UserScopedService[Any, Any]](
         self, service: type[ServiceT], version: int | None = None
     ) -> ServiceT:
         """Give another service of the same user, in the same session; a version given takes the place of `If-Match`."""
         condition = self._condition if version is None else Condition([version])
         return service(self.session, self._owner, self._seal, condition, self._quota)
 
-    def present(self, row: Sequence[Any]) -> ReadT:
+    def row_to_schema(self, row: Sequence[Any]) -> ReadT:
         """Make the struct of a row: its own columns, then those `beside`."""
-        return self.read(*row)  # type: ignore[return-value]
+        return self.schema(*row)  # type: ignore[return-value]
 
     async def _write(self, statement: Executable, item_id: UUID, values: dict[str, Any]) -> Any:
         parameters = self._key(item_id) | values
@@ -206,15 +210,15 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
 
     async def _unchanged(self, item_id: UUID) -> ReadT:
         item = await self.get(item_id)
-        self.expect(item)
+        self.check_version(item)
         return item
 
-    def expect(self, item: Any) -> None:
+    def check_version(self, item: Any) -> None:
         """Raises `PreconditionFailed` for an item of a version for which the conditions do not hold."""
         if self._condition is not None and not self._condition.holds(item.version):
             raise self._condition.failure()
 
-    async def _missed(self, item_id: UUID) -> Never:
+    async def _raise_missing_or_stale(self, item_id: UUID) -> Never:
         """Say why a conditional write found no row."""
         if self._condition is not None:
             await self.get(item_id)
@@ -233,9 +237,9 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
     def _matching(self, given: Mapping[str, Any]) -> dict[str, Any]:
         return {value_of(name): value for name, value in given.items()} | {"owner": self._owner}
 
-    def _present_all(self, rows: Rows) -> list[ReadT]:
+    def _rows_to_schemas(self, rows: Rows) -> list[ReadT]:
         width = self.statements.width
-        return [self.present(row[:width]) for row in rows]
+        return [self.row_to_schema(row[:width]) for row in rows]
 
 
 def _values(sent: Mapping[str, Any]) -> dict[str, Any]:

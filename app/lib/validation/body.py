@@ -24,7 +24,7 @@ from app.lib.text import (
 )
 
 
-class Shape:
+class JsonSchema:
     """Stands in an annotation where a rule takes other values than the type alone would say."""
 
     def __init__(self, **json_schema: Any) -> None:
@@ -36,7 +36,7 @@ type Rule = Callable[[Any], Any]
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
-class Broken(ValueError):
+class RuleViolation(ValueError):
     """A rule that a value breaks; `path` is a JSON pointer from the value to the culprit."""
 
     def __init__(self, detail: str, path: str = "") -> None:
@@ -52,14 +52,14 @@ class Trimmed:
         self._expected = f"Expected {min_length} to {max_length} characters after trimming"
 
     def __call__(self, value: str) -> str:
-        """Raises `Broken`."""
+        """Raises `RuleViolation`."""
         value = value.strip()
         if len(value) > self.max_length * MAX_EXPANSION:
-            raise Broken(self._expected)
+            raise RuleViolation(self._expected)
         is_plain = value.isascii() and value.isprintable()
         value = value if is_plain else _nfc(value, self.max_length)
         if not self.min_length <= len(value) <= self.max_length:
-            raise Broken(self._expected)
+            raise RuleViolation(self._expected)
         return value if is_plain else _line(value)
 
     @property
@@ -84,12 +84,12 @@ class LongText:
         self.max_length = max_length
 
     def __call__(self, value: str) -> str:
-        """Raises `Broken`."""
+        """Raises `RuleViolation`."""
         value = _nfc(value, self.max_length)
         if len(value) > self.max_length:
-            raise Broken(f"Expected at most {self.max_length} characters")
+            raise RuleViolation(f"Expected at most {self.max_length} characters")
         if has_control(value):
-            raise Broken("Control characters other than tab, newline and carriage return are not allowed")
+            raise RuleViolation("Control characters other than tab, newline and carriage return are not allowed")
         return value
 
     @property
@@ -100,19 +100,19 @@ class LongText:
 
 def _line(value: str) -> str:
     if has_line_control(value):
-        raise Broken("Control characters and line breaks are not allowed")
+        raise RuleViolation("Control characters and line breaks are not allowed")
     if value and not is_visible(value):
-        raise Broken("Expected a character that can be seen")
+        raise RuleViolation("Expected a character that can be seen")
     return value
 
 
 def _nfc(value: str, max_length: int) -> str:
-    """Return a text in NFC; one that is too long in any form comes back as it is. Raises `Broken`."""
+    """Return a text in NFC; one that is too long in any form comes back as it is. Raises `RuleViolation`."""
     if len(value) > max_length * MAX_EXPANSION:
         return value
     text = nfc(value)
     if text is None:
-        raise Broken(f"Expected at most {MAX_MARKS} combining characters in a row")
+        raise RuleViolation(f"Expected at most {MAX_MARKS} combining characters in a row")
     return text
 
 
@@ -162,9 +162,9 @@ class Digits:
         )
 
     def __call__(self, value: str) -> str:
-        """Raises `Broken`."""
+        """Raises `RuleViolation`."""
         if not re.fullmatch(self.pattern, value):
-            raise Broken(f"Expected a {self._said}")
+            raise RuleViolation(f"Expected a {self._said}")
         return value
 
     @property
@@ -183,13 +183,13 @@ def in_utc(value: datetime) -> datetime:
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        raise Broken("Expected an instant between the years 1 and 9999 in UTC") from None
+        raise RuleViolation("Expected an instant between the years 1 and 9999 in UTC") from None
 
 
 def finite(value: datetime) -> datetime:
     """Refuse the first and the last instant of all, which asyncpg takes for PostgreSQL's infinities."""
     if value in (_FIRST, _LAST):
-        raise Broken("Expected an instant after the first and before the last one of the years 1 to 9999")
+        raise RuleViolation("Expected an instant after the first and before the last one of the years 1 to 9999")
     return value
 
 
@@ -203,18 +203,18 @@ class Body(Struct, forbid_unknown_fields=True, kw_only=True):
     A subclass with `forbid_unknown_fields=False` passes them over.
     """
 
-    between: ClassVar[tuple[AtMostOne | ExactlyOne, ...]] = ()
+    cross_field_rules: ClassVar[tuple[AtMostOne | ExactlyOne, ...]] = ()
 
     def __post_init__(self) -> None:
-        for name, rule in rules_of(type(self)):
+        for name, rule in field_rules(type(self)):
             value = getattr(self, name)
             if value is not None and value is not UNSET:
                 setattr(self, name, rule(value))
-        broken = (rule.error for rule in self.between if rule.is_broken_by(self))
-        if errors := [*broken, *self.mistakes()]:
+        violation = (rule.error for rule in self.cross_field_rules if rule.is_broken_by(self))
+        if errors := [*violation, *self.validate()]:
             raise Invalid(errors)
 
-    def mistakes(self) -> Iterator[FieldError]:
+    def validate(self) -> Iterator[FieldError]:
         """Yield what is wrong between fields that are each valid alone, beside the rules in `between`."""
         yield from ()
 
@@ -224,22 +224,22 @@ class Body(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 @cache
-def rules_of(kind: type[Struct]) -> tuple[tuple[str, Rule], ...]:
+def field_rules(kind: type[Struct]) -> tuple[tuple[str, Rule], ...]:
     """Give the rules of a struct's fields, by name."""
-    found = ((field.encode_name, rule_of(field.type)) for field in msgspec.structs.fields(kind))
+    found = ((field.encode_name, rule_from(field.type)) for field in msgspec.structs.fields(kind))
     return tuple((name, rule) for name, rule in found if rule is not None)
 
 
-def rule_of(annotation: Any) -> Rule | None:
+def rule_from(annotation: Any) -> Rule | None:
     """Compose the rules in an annotation, innermost first."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         outer = [item for item in arguments[1:] if callable(item)]
-        return _chain([rule for rule in (rule_of(arguments[0]), *outer) if rule is not None])
+        return _chain([rule for rule in (rule_from(arguments[0]), *outer) if rule is not None])
     if origin in (Union, UnionType):
-        rules = [rule for rule in map(rule_of, arguments) if rule is not None]
+        rules = [rule for rule in map(rule_from, arguments) if rule is not None]
         return _chain(rules)
-    if origin is list and (rule := rule_of(arguments[0])):
+    if origin is list and (rule := rule_from(arguments[0])):
         return lambda values: [_within(f"/{index}", rule, value) for index, value in enumerate(values)]
     return None
 
@@ -259,5 +259,5 @@ def _chain(rules: list[Rule]) -> Rule | None:
 def _within(path: str, rule: Rule, value: Any) -> Any:
     try:
         return rule(value)
-    except Broken as broken:
-        raise Broken(str(broken), path + broken.path) from None
+    except RuleViolation as violation:
+        raise RuleViolation(str(violation), path + violation.path) from None

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from app.lib.errors import FieldError, Invalid
-from app.lib.validation.body import Body, Broken, rule_of
+from app.lib.validation.body import Body, RuleViolation, rule_from
 
 MAX_TEXT = 500  # characters of what a client sent, in an answer
 
@@ -20,7 +20,7 @@ MAX_STEPS = 500  # values that are looked at for text that nobody can store, whe
 
 type Place = tuple[Place, str | int] | None
 
-_rule = cache(rule_of)
+_rule = cache(rule_from)
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 
 
@@ -32,7 +32,7 @@ class RepeatedNames(dict[str, Any]):
         self.repeated = tuple(dict.fromkeys(repeated))
 
 
-def mistakes_in(raw: dict[str, Any], kind: type[Struct]) -> Iterator[FieldError]:
+def collect_errors(raw: dict[str, Any], kind: type[Struct]) -> Iterator[FieldError]:
     """Find what keeps an object from being a `kind`."""
     is_whole = True
     for error in chain(islice(_unusable(raw), MAX_STEPS), _wrong(raw, kind, "")):
@@ -108,7 +108,7 @@ def _wrong(raw: dict[str, Any], kind: type[Struct], above: str) -> Iterator[Fiel
             is_whole = False
             yield error
     if is_whole and issubclass(kind, Body) and raw.keys() - {tag} <= valid.keys():
-        yield from _mistakes(valid, kind, above)
+        yield from _cross_field_errors(valid, kind, above)
 
 
 @cache
@@ -142,8 +142,8 @@ def _wrong_value(value: Any, annotation: Any, at: str, valid: dict[str, Any]) ->
         detail, _, path = str(error).partition(" - at `$")
         steps = "".join(f"/{name or index}" for name, index in _STEP.findall(path.removesuffix("`")))
         yield _field_error(at + steps, detail)
-    except Broken as broken:
-        yield FieldError(str(broken), pointer=at + broken.path)
+    except RuleViolation as violation:
+        yield FieldError(str(violation), pointer=at + violation.path)
     except Invalid as invalid:  # between the fields of a body inside this one
         yield from _below(at, invalid.errors)
     except UnicodeEncodeError:  # a lone surrogate, which is named already
@@ -213,7 +213,7 @@ def _kind_of(item: Any, kinds: Sequence[type[Struct]]) -> type[Struct] | None:
     return tagged.get(tag) if isinstance(tag, str) else None
 
 
-def _mistakes(valid: dict[str, Any], kind: type[Body], above: str) -> Iterator[FieldError]:
+def _cross_field_errors(valid: dict[str, Any], kind: type[Body], above: str) -> Iterator[FieldError]:
     try:
         kind(**valid)
     except Invalid as invalid:

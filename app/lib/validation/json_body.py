@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from app.lib.errors import BadRequest, FieldError, Invalid
-from app.lib.validation.error_collection import RepeatedNames, has_objects, max_length, mistakes_in
+from app.lib.validation.error_collection import RepeatedNames, collect_errors, has_objects, max_length
 
 MAX_DEPTH = 32  # of arrays and objects in each other; what types allow is far from it
 MAX_NODES = 5000  # values in arrays and objects; a batch of 100 whole todos has 3,400
@@ -129,7 +129,7 @@ def _explain[T: Struct](body: bytes, kind: type[T]) -> T:
         raise Invalid([FieldError("Expected an object", pointer="")])
     if not kind.__struct_config__.forbid_unknown_fields:
         raw = _known_fields(raw, kind)
-    if errors := list(islice(mistakes_in(raw, kind), MAX_ERRORS + 1)):
+    if errors := list(islice(collect_errors(raw, kind), MAX_ERRORS + 1)):
         raise Invalid(errors[:MAX_ERRORS], _FIRST_ONLY if len(errors) > MAX_ERRORS else None)
     try:
         return msgspec.convert(raw, kind)

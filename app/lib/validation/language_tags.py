@@ -2,7 +2,7 @@
 
 import re
 
-from app.lib.validation.body import Broken
+from app.lib.validation.body import RuleViolation
 
 _TAG = re.compile(
     r"""
@@ -21,10 +21,10 @@ _TAG = re.compile(
 
 
 def language_tag(text: str) -> str:
-    """Give a well-formed tag in its canonical case. Raises `Broken`."""
+    """Give a well-formed tag in its canonical case. Raises `RuleViolation`."""
     tag = _TAG.fullmatch(text)
     if tag is None or _repeats(tag["variants"]) or _repeats(tag["extensions"], singletons=True):
-        raise Broken("Expected a language tag (BCP 47), as `en` or `pt-BR`")
+        raise RuleViolation("Expected a language tag (BCP 47), as `en` or `pt-BR`")
     subtags = text.lower().split("-")
     plain = next((place for place, subtag in enumerate(subtags) if len(subtag) == 1), len(subtags))
     return "-".join([*subtags[:1], *map(_cased, subtags[1:plain]), *subtags[max(plain, 1) :]])

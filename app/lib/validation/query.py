@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from app.lib.errors import FieldError, Invalid
 from app.lib.text import MAX_MARKS, nfc
-from app.lib.validation.body import Broken, Int32, Shape, in_utc
+from app.lib.validation.body import Int32, JsonSchema, RuleViolation, in_utc
 from app.lib.validation.cursors import MAX_CURSOR_LENGTH
 
 # The largest offset that PostgreSQL takes is 2**63 - 1; nobody pages that far by hand.
@@ -36,7 +36,7 @@ def moment(text: str) -> datetime:
 def integer(text: str) -> int:
     """Read a plain decimal, not the `1e1` and `5.0` that msgspec would take."""
     if not _DECIMAL.fullmatch(text):
-        raise Broken("Expected an integer")
+        raise RuleViolation("Expected an integer")
     return int(text)
 
 
@@ -45,12 +45,12 @@ def reference(text: str) -> UUID | None:
     try:
         return None if text == "none" else msgspec.convert(text, UUID)
     except msgspec.ValidationError:
-        raise Broken("Expected an id, or none") from None
+        raise RuleViolation("Expected an id, or none") from None
 
 
-DAY_OR_INSTANT = Shape(anyOf=[{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}])
+DAY_OR_INSTANT = JsonSchema(anyOf=[{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}])
 Moment = Annotated[datetime, moment, DAY_OR_INSTANT]
-ID_OR_NONE = Shape(anyOf=[{"type": "string", "format": "uuid"}, {"type": "string", "const": "none"}])
+ID_OR_NONE = JsonSchema(anyOf=[{"type": "string", "format": "uuid"}, {"type": "string", "const": "none"}])
 Reference = Annotated[UUID | None, reference, ID_OR_NONE]
 Number = Annotated[Int32, integer]
 
@@ -73,7 +73,7 @@ class Query(Struct, forbid_unknown_fields=True, kw_only=True):
     """Base of typed query strings."""
 
 
-_SEALED = Shape(
+_SEALED = JsonSchema(
     type="string",
     description="`next_cursor` of the page before, with the same sort",
     pattern=rf"^[A-Za-z0-9_-]{{24,{MAX_CURSOR_LENGTH}}}$",
@@ -104,7 +104,7 @@ def parse_query[T: Query](query_string: bytes, kind: type[T]) -> T:
             continue
         try:
             values[name] = parameters[name].convert(texts)
-        except (msgspec.ValidationError, Broken) as error:
+        except (msgspec.ValidationError, RuleViolation) as error:
             errors.append(FieldError(str(error).partition(" - at `$")[0], parameter=name))
     if errors:
         raise Invalid(errors)
@@ -167,7 +167,7 @@ class _Parameter(Struct):
         if self.repeatable:
             return msgspec.convert(texts, self.kind)
         if len(texts) > 1:
-            raise Broken("Expected the parameter once")
+            raise RuleViolation("Expected the parameter once")
         return msgspec.convert(self.parse(texts[0]) if self.parse else texts[0], self.kind, strict=False)
 
 
@@ -186,12 +186,12 @@ def _parameter(annotation: Any) -> _Parameter:
 
 
 def _plain(text: str) -> str:
-    """Return a text in NFC, as texts are stored. Raises `Broken`."""
+    """Return a text in NFC, as texts are stored. Raises `RuleViolation`."""
     if "\x00" in text:
-        raise Broken("NUL characters are not allowed")
+        raise RuleViolation("NUL characters are not allowed")
     plain = nfc(text)
     if plain is None:
-        raise Broken(f"Expected at most {MAX_MARKS} combining characters in a row")
+        raise RuleViolation(f"Expected at most {MAX_MARKS} combining characters in a row")
     return plain
 
 
@@ -199,4 +199,4 @@ def _day(text: str) -> date:
     try:
         return msgspec.convert(text, date)
     except msgspec.ValidationError:
-        raise Broken("Expected an RFC 3339 timestamp with an offset, or a date") from None
+        raise RuleViolation("Expected an RFC 3339 timestamp with an offset, or a date") from None

@@ -17,7 +17,7 @@ from sqlalchemy import delete
 
 from app.lib import time_zones
 from app.lib.time_zones import KNOWN, canonical
-from app.lib.validation.body import Broken, Trimmed
+from app.lib.validation.body import RuleViolation, Trimmed
 from tests.factories import users
 from tests.support import Client, assert_problem, mistakes, token_for
 
@@ -173,7 +173,7 @@ class TestWrite:
         response = await alice.patch(alice.path("profile"), json={"name": name})
         try:
             kept = Trimmed(1, 200)(name)
-        except Broken:
+        except RuleViolation:
             assert mistakes(response).keys() == {"/name"}
         else:
             assert response.json()["name"] == kept == unicodedata.normalize("NFC", name.strip())

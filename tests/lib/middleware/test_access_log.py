@@ -205,7 +205,7 @@ class TestRefusals:
         path = f"/api/the-admin/admin/users/{alice.user_id}/{verb}"
         answer = await ask(app, path, bearer("the-admin", role="admin"), ("X-Request-ID", "abc"), method="POST")
         assert answer.status == 200
-        name = log.user_namer(app.state.settings)
+        name = log.user_pseudonymizer(app.state.settings)
         assert name is not None
         (told,) = lines.of(event)
         assert told.items() >= {"request_id": "abc", "client": "127.0.0.1", "by": name("the-admin")}.items()
@@ -293,8 +293,10 @@ class TestUserIds:
         assert "named-user" not in lines.text
 
     def test_a_hash_is_the_same_everywhere_in_a_deployment_and_nowhere_else(self, settings: Settings) -> None:
-        here, there = (log.user_namer(settings.model_copy()) for _ in range(2))
-        other = log.user_namer(Settings(_env_file=None, better_auth_secret="another-secret-of-at-least-32-bytes!"))
+        here, there = (log.user_pseudonymizer(settings.model_copy()) for _ in range(2))
+        other = log.user_pseudonymizer(
+            Settings(_env_file=None, better_auth_secret="another-secret-of-at-least-32-bytes!")
+        )
         assert here is not None
         assert there is not None
         assert other is not None
@@ -303,7 +305,7 @@ class TestUserIds:
 
     def test_an_id_of_any_length_makes_a_short_line(self, settings: Settings) -> None:
         for mode in ("hashed", "plain"):
-            name = log.user_namer(settings.model_copy(update={"log_user_ids": mode}))
+            name = log.user_pseudonymizer(settings.model_copy(update={"log_user_ids": mode}))
             assert name is not None
             assert len(name("x\ud800" * 10_000)) <= 128
 

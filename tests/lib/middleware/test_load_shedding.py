@@ -7,9 +7,9 @@ import pytest
 
 from app.lib.auth.tokens import Identity
 from app.lib.errors import ApiError
-from app.lib.http.asgi import problem_reply
+from app.lib.http.asgi import problem_response
 from app.lib.http.client_address import ClientAddress
-from app.lib.middleware.load_shedding import LoadShedding
+from app.lib.middleware.load_shedding import LoadSheddingMiddleware
 from app.lib.middleware.pending_bodies import MAX_OF_AN_ADDRESS
 from app.lib.settings import Settings
 from app.main import create_app
@@ -25,7 +25,7 @@ class Busy:
 
     def __init__(self, most: int = MOST) -> None:
         self.over = asyncio.Event()
-        self.shedding = LoadShedding(self._app, most, ClientAddress([]))
+        self.shedding = LoadSheddingMiddleware(self._app, most, ClientAddress([]))
         self.statuses: dict[str, int] = {}
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
@@ -34,7 +34,7 @@ class Busy:
                 while (await receive())["more_body"]:
                     pass
             except ApiError as error:
-                await problem_reply(error, scope)(scope, receive, send)
+                await problem_response(error, scope)(scope, receive, send)
                 return
         await self.over.wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})

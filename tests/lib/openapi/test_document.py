@@ -14,7 +14,7 @@ from litestar import Litestar
 from app.lib.http.routes import operations
 from app.lib.openapi.document import Document, document_of, rendered
 from app.lib.settings import Settings
-from app.lib.validation.body import Broken, Trimmed
+from app.lib.validation.body import RuleViolation, Trimmed
 from app.main import create_app
 from tests.live import call
 from tests.support import SECRET, Client, assert_problem
@@ -228,7 +228,7 @@ class TestSchemas:
         rule = Trimmed(*limits)
         try:
             holds = "\x00" not in rule(text)
-        except Broken:
+        except RuleViolation:
             holds = False
         assert jsonschema_rs.is_valid(rule.json_schema, text) == holds
 

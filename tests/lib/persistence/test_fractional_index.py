@@ -6,7 +6,14 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.lib.persistence.fractional_index import DIGITS, MAX_POSITION, between, position_at, settled, spaced
+from app.lib.persistence.fractional_index import (
+    DIGITS,
+    MAX_POSITION,
+    between,
+    evenly_spaced,
+    position_at,
+    safe_lower_bound,
+)
 
 positions = st.text(st.sampled_from(DIGITS), min_size=1, max_size=MAX_POSITION)
 close = st.tuples(positions, positions).map(lambda pair: (pair[0], (pair[0] + pair[1])[:MAX_POSITION]))
@@ -55,7 +62,7 @@ def test_equal_ones_have_no_room() -> None:
 @given(pair=pairs, count=st.integers(1, 200))
 def test_spaced_are_in_order_and_have_room(pair: tuple[str, str], count: int) -> None:
     low, high = pair
-    found = spaced(low, high, count)
+    found = evenly_spaced(low, high, count)
     if found is not None:
         whole = [low, *found, high]
         assert len(found) == count
@@ -65,7 +72,7 @@ def test_spaced_are_in_order_and_have_room(pair: tuple[str, str], count: int) ->
 
 
 def test_in_an_empty_list_there_is_room_for_all() -> None:
-    found = spaced("", settled(END), 100_000)
+    found = evenly_spaced("", safe_lower_bound(END), 100_000)
     assert found is not None
     assert max(map(len, found)) <= 6
     assert found[-1] < END
@@ -80,7 +87,7 @@ def test_ten_thousand_moves_to_one_place_stay_short() -> None:
         while position is None and fresh is None:
             reach *= 2
             start = max(0, len(rows) - 1 - reach)
-            fresh = spaced(rows[start - 1] if start else "", rows[-1], len(rows) - start + 1)
+            fresh = evenly_spaced(rows[start - 1] if start else "", rows[-1], len(rows) - start + 1)
         if fresh is not None:
             position, rows[start:] = fresh.pop(-2), fresh
             moved_up += len(fresh)

@@ -33,7 +33,7 @@ from app.db.idempotency import IdempotencyKey
 from app.domain.todos.models import Todo, TodoList
 from app.domain.todos.services import TodoService
 from app.domain.users.models import User
-from app.lib.persistence.scope_analysis import Unproven, owner_parameters
+from app.lib.persistence.scope_analysis import NotScopable, owner_parameters
 
 todos, lists, users, keys = (table_of(model) for model in (Todo, TodoList, User, IdempotencyKey))
 owner = bindparam("owner", type_=Text)
@@ -254,7 +254,7 @@ def test_is_proven(name: str) -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_is_refused(name: str) -> None:
-    with pytest.raises(Unproven):
+    with pytest.raises(NotScopable):
         needs(REFUSED[name])
 
 
@@ -275,7 +275,7 @@ def test_literals_are_compared_too() -> None:
 def test_parameters_of_the_execution_are_compared_too() -> None:
     assert needs(insert(todos), "user_id", "title") == {"user_id"}
     assert needs(update(todos).where(mine), "user_id") == {"owner", "user_id"}
-    with pytest.raises(Unproven):
+    with pytest.raises(NotScopable):
         needs(insert(todos), "title")
 
 
@@ -286,7 +286,7 @@ def test_every_parameter_that_a_table_is_bound_by_counts() -> None:
 
 
 def test_a_condition_that_never_holds_is_no_proof() -> None:
-    with pytest.raises(Unproven):
+    with pytest.raises(NotScopable):
         needs(select(todos).where(false()))
 
 

@@ -21,7 +21,7 @@ from app.domain.todos.batch import Batch
 from app.domain.todos.schemas import TodoCreate, TodoUpdate
 from app.lib.errors import BadRequest, FieldError, Invalid
 from app.lib.validation import error_collection as mistakes
-from app.lib.validation.body import Body, Broken, Digits, Instant, LongText, Trimmed, distinct, in_utc
+from app.lib.validation.body import Body, Digits, Instant, LongText, RuleViolation, Trimmed, distinct, in_utc
 from app.lib.validation.json_body import MAX_NODES, TooManyValues, decode
 
 nfc = partial(unicodedata.normalize, "NFC")
@@ -52,7 +52,7 @@ class Lenient(Thing, forbid_unknown_fields=False):
     """The same, with room for more."""
 
 
-def mistakes_in(body: Any, kind: type[Struct] = Thing) -> dict[str | None, str]:
+def collect_errors(body: Any, kind: type[Struct] = Thing) -> dict[str | None, str]:
     """Give what is wrong with a body, by pointer."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     with pytest.raises(Invalid) as invalid:
@@ -64,7 +64,7 @@ def mistakes_in(body: Any, kind: type[Struct] = Thing) -> dict[str | None, str]:
 class TestMistakes:
     def test_all_are_named_at_once(self) -> None:
         body = {"name": "", "count": 10, "at": "now", "words": ["a", 1], "ratio": "x", "nope": 1, "id": 2}
-        assert mistakes_in(body).keys() == {"/name", "/count", "/at", "/words/1", "/ratio", "/nope", "/id"}
+        assert collect_errors(body).keys() == {"/name", "/count", "/at", "/words/1", "/ratio", "/nope", "/id"}
 
     @pytest.mark.parametrize("number", ["1.0", "1e0", "10E-1", "1.000"])
     def test_an_integer_is_one_however_it_is_written(self, number: str) -> None:
@@ -72,13 +72,13 @@ class TestMistakes:
 
     @pytest.mark.parametrize("number", ["1.5", "1e-1", "1e300", "9007199254740993.0"])
     def test_and_what_is_none_is_refused(self, number: str) -> None:
-        assert mistakes_in(f'{{"name": "x", "count": {number}}}'.encode()).keys() == {"/count"}
+        assert collect_errors(f'{{"name": "x", "count": {number}}}'.encode()).keys() == {"/count"}
 
     def test_of_unknown_fields_there_are_none_where_they_are_passed_over(self) -> None:
         unknown = {"nope": "\x00", "\x00": "\ud800", "": 10**4000, "deep": [[[{"name": 1}]]]}
         assert decode(json.dumps({"name": " x ", **unknown}).encode(), Lenient) == Lenient(name="x")
-        assert mistakes_in({"name": "", "count": 10, **unknown}, Lenient).keys() == {"/name", "/count"}
-        assert mistakes_in({"name": "x", "count": 2, **unknown}, Lenient).keys() == {"/count"}
+        assert collect_errors({"name": "", "count": 10, **unknown}, Lenient).keys() == {"/name", "/count"}
+        assert collect_errors({"name": "x", "count": 2, **unknown}, Lenient).keys() == {"/count"}
 
     @pytest.mark.parametrize("value", [b'"\xff"', b"tru", b"01", b"NaN", b'"\x01"', b"[" * 100_000])
     def test_what_is_passed_over_must_be_json(self, value: bytes) -> None:
@@ -86,56 +86,56 @@ class TestMistakes:
             decode(b'{"name": "x", "nope": ' + value + b"}", Lenient)
 
     def test_a_missing_field_is_one(self) -> None:
-        assert mistakes_in({"count": -1}).keys() == {"/name", "/count"}
+        assert collect_errors({"count": -1}).keys() == {"/name", "/count"}
 
     def test_null_is_not_absence(self) -> None:
-        assert mistakes_in({"name": None, "count": None, "words": None}).keys() == {"/name", "/count", "/words"}
+        assert collect_errors({"name": None, "count": None, "words": None}).keys() == {"/name", "/count", "/words"}
         assert decode(b'{"name": "x", "at": null}', Thing).at is None
 
     def test_those_between_fields_come_when_each_is_valid(self) -> None:
-        assert mistakes_in({"name": "abc", "count": 4}) == {"/count": "More than there are characters"}
-        assert mistakes_in({"name": "abc", "count": 4, "words": 1}).keys() == {"/words"}
+        assert collect_errors({"name": "abc", "count": 4}) == {"/count": "More than there are characters"}
+        assert collect_errors({"name": "abc", "count": 4, "words": 1}).keys() == {"/words"}
 
     @pytest.mark.parametrize("body", ["[]", "1", '"x"', "null", "true", "1e999", "[[]]", '"\\u0000"', '"\\ud800"'])
     def test_what_is_no_object_is_one(self, body: str) -> None:
-        assert mistakes_in(body.encode()) == {"": "Expected an object"}
+        assert collect_errors(body.encode()) == {"": "Expected an object"}
 
     def test_pointers_are_escaped(self) -> None:
-        assert mistakes_in({"name": "x", "a/b~c": 1, "": 2, "~1": 3}).keys() == {"/a~1b~0c", "/", "/~01"}
+        assert collect_errors({"name": "x", "a/b~c": 1, "": 2, "~1": 3}).keys() == {"/a~1b~0c", "/", "/~01"}
 
     def test_pointers_reach_into_arrays(self) -> None:
-        assert mistakes_in({"name": "x", "words": ["a", "  ", "b"]}).keys() == {"/words/1"}
-        assert mistakes_in({"name": "x", "words": ["a", "toolong"]}).keys() == {"/words/1"}
+        assert collect_errors({"name": "x", "words": ["a", "  ", "b"]}).keys() == {"/words/1"}
+        assert collect_errors({"name": "x", "words": ["a", "toolong"]}).keys() == {"/words/1"}
 
     def test_hostile_names_do_not_break_the_answer(self) -> None:
         for name in ("\ud800", "\x00", "a\nb", "\u202e", "x" * 10_000, "$", "name\x00"):
-            found = mistakes_in({"name": "x", name: 1})
+            found = collect_errors({"name": "x", name: 1})
             assert json.dumps(list(found), ensure_ascii=False).encode()
 
     def test_details_repeat_no_value(self) -> None:
-        found = mistakes_in({"name": 12345, "count": "hunter2", "at": "hunter2", "words": ["hunter2 hunter2"]})
+        found = collect_errors({"name": 12345, "count": "hunter2", "at": "hunter2", "words": ["hunter2 hunter2"]})
         assert "hunter2" not in str(found)
 
     def test_types_are_not_guessed(self) -> None:
         for count in ("1", 1.5, True, [1], {"a": 1}, None, 10**400):
-            assert mistakes_in({"name": "x", "count": count}).keys() == {"/count"}
+            assert collect_errors({"name": "x", "count": count}).keys() == {"/count"}
 
 
 class TestText:
     def test_is_trimmed_before_it_is_measured(self) -> None:
         assert decode(b'{"name": " \\t\\n 12345 \\u00a0\\u2003 "}', Thing).name == "12345"
         for name in ("", " ", "\t\n", "\u00a0", "123456", " 123456 "):
-            assert mistakes_in({"name": name}).keys() == {"/name"}
+            assert collect_errors({"name": name}).keys() == {"/name"}
 
     def test_is_measured_in_characters(self) -> None:
         assert decode(json.dumps({"name": "🦄" * 5}).encode(), Thing).name == "🦄" * 5
-        assert mistakes_in({"name": "🦄" * 6}).keys() == {"/name"}
+        assert collect_errors({"name": "🦄" * 6}).keys() == {"/name"}
 
     @pytest.mark.parametrize("text", ["\x00", "a\x00b", "\ud800", "a\ud83d", "\ude00\ud83d"])
     def test_nul_and_surrogates_are_refused_wherever_they_are(self, text: str) -> None:
-        assert mistakes_in({"name": text}).keys() >= {"/name"}
-        assert mistakes_in({"name": "x", "words": ["a", text]}).keys() >= {"/words/1"}
-        assert mistakes_in({"name": "x", "unknown": {"deep": [text]}}).keys() >= {"/unknown/deep/0", "/unknown"}
+        assert collect_errors({"name": text}).keys() >= {"/name"}
+        assert collect_errors({"name": "x", "words": ["a", text]}).keys() >= {"/words/1"}
+        assert collect_errors({"name": "x", "unknown": {"deep": [text]}}).keys() >= {"/unknown/deep/0", "/unknown"}
 
     def test_pairs_of_surrogates_are_text(self) -> None:
         assert decode(b'{"name": "\\ud83e\\udd84"}', Thing).name == "🦄"
@@ -161,12 +161,12 @@ class TestRepeatedNames:
     )
     def test_are_refused_by_name(self, body: bytes) -> None:
         for kind in (Thing, Lenient):
-            assert mistakes_in(body, kind)["/name"]
+            assert collect_errors(body, kind)["/name"]
 
     def test_are_found_in_nested_objects(self) -> None:
         operation = b'{"op": "create", "data": {"title": "a", "tags": [], "ti\\u0074le": "b"}}'
         body = b'{"operations": [{"op": "create", "data": {"title": ": \\":"}}, ' + operation + b"]}"
-        assert mistakes_in(body, Batch) == {"/operations/1/data/title": "The name occurs more than once"}
+        assert collect_errors(body, Batch) == {"/operations/1/data/title": "The name occurs more than once"}
 
     def test_of_what_is_passed_over_are_passed_over(self) -> None:
         assert decode(b'{"name": "x", "nope": 1, "nope": {"a": 1, "a": 2}}', Lenient) == Lenient(name="x")
@@ -177,7 +177,7 @@ class TestRepeatedNames:
         body = ", ".join(f'"{name}": {values[name]}' for name in ("name", *names)).join("{}").encode()
         repeated = {f"/{name}" for name in names if ("name", *names).count(name) > 1}
         if repeated:
-            assert mistakes_in(body).keys() == repeated
+            assert collect_errors(body).keys() == repeated
         else:
             assert decode(body, Thing).name == 'x:":'
 
@@ -213,7 +213,7 @@ class TestUnicode:
         ],
     )
     def test_a_line_has_something_to_see_and_no_controls(self, text: str) -> None:
-        assert mistakes_in({"name": text}).keys() == {"/name"}
+        assert collect_errors({"name": text}).keys() == {"/name"}
         pattern = jsonschema_rs.validator_for(Trimmed(1, 5).json_schema)
         assert not pattern.is_valid(text)
 
@@ -231,23 +231,23 @@ class TestUnicode:
         try:
             assert Trimmed(1, 5)(text) == text.strip()
             assert is_valid
-        except Broken:
+        except RuleViolation:
             assert not is_valid
 
     def test_text_is_stored_in_nfc_and_measured_so(self) -> None:
         body = {"name": "e\u0301" * 5, "words": ["\u00e9", "e\u0301", "\u1112\u1161\u11ab"]}
         thing = decode(json.dumps(body).encode(), Thing)
         assert (thing.name, thing.words) == ("é" * 5, ["é", "한"])
-        assert mistakes_in({"name": "\u0958" * 3}).keys() == {"/name"}  # each is two characters in NFC
+        assert collect_errors({"name": "\u0958" * 3}).keys() == {"/name"}  # each is two characters in NFC
 
     def test_a_long_text_may_have_line_breaks_and_no_other_controls(self) -> None:
         lines = "a\tb\r\nc\u2028 e\u0301\u00a0"
         assert LongText(50)(lines) == unicodedata.normalize("NFC", lines)
         for code in (*range(32), *range(127, 160)):
             if chr(code) not in "\t\n\r":
-                with pytest.raises(Broken, match="Control characters"):
+                with pytest.raises(RuleViolation, match="Control characters"):
                     LongText(50)(f"é{chr(code)}")
-        with pytest.raises(Broken, match="at most 5 characters"):
+        with pytest.raises(RuleViolation, match="at most 5 characters"):
             LongText(5)("é" * 6)
 
     def test_a_run_of_combining_characters_has_a_limit(self) -> None:
@@ -255,7 +255,7 @@ class TestUnicode:
         for start in range(40):
             assert LongText(200)("é" * start + "\u0316\u0300" * 15 + "é")
             for rule in (LongText(200), Trimmed(1, 200)):
-                with pytest.raises(Broken, match="at most 30 combining"):
+                with pytest.raises(RuleViolation, match="at most 30 combining"):
                     rule("x" + "é" * start + "\u0316\u0300" * 15 + "\u0316é")
 
 
@@ -264,10 +264,10 @@ class TestNumbers:
     def test_out_of_range_is_well_formed_and_wrong(self, number: str) -> None:
         for field in ("count", "unknown", "name"):
             content = f'{{"name": "x", "{field}": {number}}}'.encode()
-            assert f"/{field}" in mistakes_in(content)
+            assert f"/{field}" in collect_errors(content)
 
     def test_no_infinity_gets_in(self) -> None:
-        assert mistakes_in(b'{"name": "x", "ratio": 1e999}') == {"/ratio": "Number out of range"}
+        assert collect_errors(b'{"name": "x", "ratio": 1e999}') == {"/ratio": "Number out of range"}
 
     @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "01", "1.", ".5", "+1", "0x1", "1_0", "--1"])
     def test_what_json_does_not_know_is_not_json(self, number: str) -> None:
@@ -288,7 +288,7 @@ class TestDigits:
         ],
     )
     def test_refuse_what_the_column_would_not_hold_as_it_is(self, text: str) -> None:
-        with pytest.raises(Broken, match="up to 10 digits before its point, 2 behind"):
+        with pytest.raises(RuleViolation, match="up to 10 digits before its point, 2 behind"):
             Digits(12, 2)(text)
 
 
@@ -322,7 +322,7 @@ class TestInstants:
         ],
     )
     def test_others_are_refused(self, text: str) -> None:
-        assert mistakes_in({"name": "x", "at": text}).keys() == {"/at"}
+        assert collect_errors({"name": "x", "at": text}).keys() == {"/at"}
 
     @given(
         at=st.datetimes(timezones=st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes))))
@@ -375,7 +375,7 @@ class TestAnything:
             with suppress(Invalid):
                 assert msgspec.json.encode(decode(content, kind))
                 continue
-            assert mistakes_in(content, kind)
+            assert collect_errors(content, kind)
 
     @given(
         title=st.text(st.characters(exclude_categories=["C", "M", "Z"]), min_size=1).map(nfc),
@@ -390,7 +390,7 @@ class TestAnything:
             taken = decode(content, TodoCreate)
             assert {name: getattr(taken, name) for name in fields} == fields
         else:
-            assert mistakes_in(content, TodoCreate).keys() == {"/title"}
+            assert collect_errors(content, TodoCreate).keys() == {"/title"}
 
     @given(fields=st.sets(st.sampled_from(["description", "due_date", "due_at"])))
     def test_a_patch_knows_what_was_sent(self, fields: set[str]) -> None:
@@ -447,19 +447,19 @@ class TestHostileSize:
 
     @pytest.mark.parametrize("last", ["", "x"])
     def test_few_values_are_looked_at(self, last: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Neither an array that is too long nor what is valid beside a mistake is explained field by field."""
-        explained: list[Any] = []
+        """Neither an array that is too long nor what is valid beside a mistake is friendly_errors field by field."""
+        friendly_errors: list[Any] = []
         wrong = mistakes._wrong_field
-        monkeypatch.setattr(mistakes, "_wrong_field", lambda *args: explained.append(args) or wrong(*args))
+        monkeypatch.setattr(mistakes, "_wrong_field", lambda *args: friendly_errors.append(args) or wrong(*args))
         for count in (100, 1200):
             operations = [{"op": "create", "data": {"title": "a"}}] * count
             operations[-1] = {"op": "create", "data": {"title": last, "tags": 1}}
-            assert mistakes_in({"operations": operations}, Batch)
-        assert len(explained) <= 20
+            assert collect_errors({"operations": operations}, Batch)
+        assert len(friendly_errors) <= 20
 
     @pytest.mark.parametrize("text", ["\x00", "\ud800"])
     def test_a_mistake_behind_many_valid_values_is_found(self, text: str) -> None:
-        assert mistakes_in({"texts": ["a"] * 3000 + [text]}, Texts).keys() == {"/texts/3000"}
+        assert collect_errors({"texts": ["a"] * 3000 + [text]}, Texts).keys() == {"/texts/3000"}
 
     def test_long_keys_and_values_are_cut(self) -> None:
         body = b'{"title":"x","priority":"' + b"p" * 100_000 + b'","' + b"k" * 100_000 + b'":1}'

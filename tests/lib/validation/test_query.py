@@ -24,7 +24,7 @@ class Search(PageQuery):
     since: Moment | UnsetType = UNSET
 
 
-def mistakes_in(query: str | bytes, kind: Any = Search) -> dict[str | None, str]:
+def collect_errors(query: str | bytes, kind: Any = Search) -> dict[str | None, str]:
     with pytest.raises(Invalid) as invalid:
         parse_query(query if isinstance(query, bytes) else query.encode(), kind)
     assert all(error.pointer is None for error in invalid.value.errors)
@@ -42,10 +42,10 @@ class TestParameters:
 
     def test_are_all_named_at_once(self) -> None:
         query = "limit=0&offset=-1&done=maybe&since=soon&tag=a&tag=b&tag=c&tag=d&nope=1&Limit=1"
-        assert mistakes_in(query).keys() == {"limit", "offset", "done", "since", "tag", "nope", "Limit"}
+        assert collect_errors(query).keys() == {"limit", "offset", "done", "since", "tag", "nope", "Limit"}
 
     def test_come_once_unless_they_are_lists(self) -> None:
-        assert mistakes_in("limit=1&limit=1&done=true&done=true").keys() == {"limit", "done"}
+        assert collect_errors("limit=1&limit=1&done=true&done=true").keys() == {"limit", "done"}
         assert parsed("tag=b&tag=a&tag=b").tag == ["b", "a", "b"]
 
     def test_may_be_encoded(self) -> None:
@@ -57,14 +57,14 @@ class TestParameters:
 
     @pytest.mark.parametrize("name", ["", "%00", "%ED%A0%80", "a%0Ab", "%F0%9F%A6%84", "tag%5B%5D", "x" * 1000])
     def test_of_any_name_are_refused(self, name: str) -> None:
-        assert mistakes_in(f"{name}=1")
+        assert collect_errors(f"{name}=1")
 
     @pytest.mark.parametrize("query", [b"tag=%ff", b"tag=\xff", b"%ff=1", b"tag=a&" * 101, "tag=ü".encode()])
     def test_that_are_no_text_are_malformed(self, query: bytes) -> None:
-        assert mistakes_in(query) == {"": "Malformed query string"}
+        assert collect_errors(query) == {"": "Malformed query string"}
 
     def test_have_no_nul(self) -> None:
-        assert mistakes_in("tag=a&tag=%00&limit=1%00").keys() == {"tag", "limit"}
+        assert collect_errors("tag=a&tag=%00&limit=1%00").keys() == {"tag", "limit"}
 
     def test_are_refused_where_none_is_taken(self) -> None:
         with pytest.raises(Invalid) as invalid:
@@ -105,11 +105,11 @@ class TestNumbers:
         ],
     )
     def test_others_are_refused(self, text: str) -> None:
-        assert mistakes_in(f"limit={text}").keys() == {"limit"}
+        assert collect_errors(f"limit={text}").keys() == {"limit"}
 
     def test_have_a_largest(self) -> None:
         assert parsed(f"offset={MAX_OFFSET}").offset == MAX_OFFSET
-        assert mistakes_in(f"offset={MAX_OFFSET + 1}").keys() == {"offset"}
+        assert collect_errors(f"offset={MAX_OFFSET + 1}").keys() == {"offset"}
 
 
 class TestMoments:
@@ -143,7 +143,7 @@ class TestMoments:
         ],
     )
     def test_others_are_refused(self, text: str) -> None:
-        assert mistakes_in(f"since={text}").keys() == {"since"}
+        assert collect_errors(f"since={text}").keys() == {"since"}
 
     @given(day=st.dates())
     def test_a_day_is_its_first_moment(self, day: date) -> None:
@@ -180,7 +180,7 @@ class TestAnything:
             with suppress(Invalid):
                 assert isinstance(parse_query(query, kind), kind)
                 continue
-            assert mistakes_in(query, kind)
+            assert collect_errors(query, kind)
 
     @given(pairs=st.lists(st.tuples(st.sampled_from(TodoQuery.__struct_fields__), st.text(max_size=30)), max_size=8))
     def test_any_values_are_taken_or_refused(self, pairs: list[tuple[str, str]]) -> None:
@@ -191,7 +191,7 @@ class TestAnything:
         with suppress(Invalid):
             assert 1 <= parse_query(query.encode(), TodoQuery).limit <= 100
             return
-        assert mistakes_in(query, TodoQuery).keys() <= {name for name, _ in pairs}
+        assert collect_errors(query, TodoQuery).keys() <= {name for name, _ in pairs}
 
     @given(limit=st.integers(1, 100), offset=st.integers(0, MAX_OFFSET), tags=st.lists(st.text("ab&=+%ü "), max_size=3))
     def test_valid_values_come_through(self, limit: int, offset: int, tags: list[str]) -> None:

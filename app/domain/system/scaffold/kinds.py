@@ -47,7 +47,7 @@ def _values(text: str) -> dict[str, object]:
     return {"values": ", ".join(f'"{value}"' for value in values)}
 
 
-class Kind(Struct, frozen=True, kw_only=True):
+class FieldType(Struct, frozen=True, kw_only=True):
     """How a field is written.
 
     `{name}` stands for its name, `{Name}` for a type of its own, `{NAME}` for a constant, `{time}` for its name without
@@ -67,8 +67,8 @@ class Kind(Struct, frozen=True, kw_only=True):
     samples: str
 
 
-KINDS: Mapping[str, Kind] = {
-    "string": Kind(
+KINDS: Mapping[str, FieldType] = {
+    "string": FieldType(
         bounds=_size(MAX_STRING),
         default="200",
         model="str",
@@ -80,7 +80,7 @@ KINDS: Mapping[str, Kind] = {
         sort='{column}.collate("C")',
         samples="strings({size})",
     ),
-    "text": Kind(
+    "text": FieldType(
         bounds=_size(MAX_TEXT),
         default="10000",
         model="str",
@@ -90,7 +90,7 @@ KINDS: Mapping[str, Kind] = {
         check=("length", 'func.char_length(column("{name}")) <= MAX_{NAME}'),
         samples="texts({size})",
     ),
-    "integer": Kind(
+    "integer": FieldType(
         model="int",
         column="Integer",
         body="Int32",
@@ -98,7 +98,7 @@ KINDS: Mapping[str, Kind] = {
         sort="{column}",
         samples="integers()",
     ),
-    "decimal": Kind(
+    "decimal": FieldType(
         bounds=_digits,
         default="12, 2",
         model="Decimal",
@@ -109,7 +109,7 @@ KINDS: Mapping[str, Kind] = {
         sort="{column}",
         samples="decimals({precision}, {scale})",
     ),
-    "boolean": Kind(
+    "boolean": FieldType(
         model="bool",
         column="Boolean",
         body="bool",
@@ -117,7 +117,7 @@ KINDS: Mapping[str, Kind] = {
         sort="{column}",
         samples="booleans()",
     ),
-    "date": Kind(
+    "date": FieldType(
         model="date",
         column="Date",
         body="date",
@@ -125,7 +125,7 @@ KINDS: Mapping[str, Kind] = {
         sort="{column}",
         samples="dates()",
     ),
-    "datetime": Kind(
+    "datetime": FieldType(
         model="datetime",
         column="DateTime(timezone=True)",
         body="Instant",
@@ -133,7 +133,7 @@ KINDS: Mapping[str, Kind] = {
         sort="{column}",
         samples="instants()",
     ),
-    "enum": Kind(
+    "enum": FieldType(
         bounds=_values,
         model="str",
         column="Text",
@@ -145,7 +145,7 @@ KINDS: Mapping[str, Kind] = {
         sort="in_order({column}, get_args({Name}))",
         samples="choices({values})",
     ),
-    "uuid": Kind(
+    "uuid": FieldType(
         model="UUID",
         column="Uuid",
         body="UUID",

@@ -13,7 +13,8 @@ from sqlalchemy import Engine, event
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.util import immutabledict
 
-from app.lib.persistence.scope_analysis import NotScopable, Owners, owner_parameters
+from app.lib.persistence.plain_elements import NotScopable
+from app.lib.persistence.scope_analysis import Owners, owner_parameters
 
 OWNER, UNSCOPED = "owner", "unscoped"
 
@@ -43,6 +44,8 @@ def install_scope_guard(engine: Engine, owners: Callable[[], Owners]) -> None:
         options = context.execution_options
         if options.get(UNSCOPED):
             return
+        if options.get("schema_translate_map"):  # which renames tables in the text after it was compiled
+            raise _refusal("schema_translate_map")
         need = needs.get(context.compiled) if context.compiled else _RAW
         if need is None:
             need = needs[context.compiled] = _need(context.compiled, owners())

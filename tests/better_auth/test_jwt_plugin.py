@@ -272,7 +272,8 @@ async def test_known_keys_serve_while_better_auth_is_away(
     for name in ("DEFAULT_FRESH_SECONDS", "MIN_FRESH_SECONDS", "FIRST_INTERVAL_SECONDS", "MIN_INTERVAL_SECONDS"):
         monkeypatch.setattr(jwks, name, 0.0)  # the keys are stale at once, and fetched again with each new token
     failures: list[BaseException] = []
-    monkeypatch.setattr(jwks, "where", lambda error: failures.append(error) or {})  # called to log a failed fetch
+    # Called to log a failed fetch.
+    monkeypatch.setattr(jwks, "exception_summary", lambda error: failures.append(error) or {})
     async with api(own_server) as client:
         assert await status(client, person, tokens.pop()) == 200
         own_server.stop()

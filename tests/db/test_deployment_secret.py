@@ -19,7 +19,7 @@ from app.lib.log import UNKNOWN_USER, user_pseudonymizer
 from app.lib.settings import Settings
 from app.lib.validation.cursors import CursorSeal
 from app.main import create_app
-from tests.lib.test_jwks import key_set, published, signed
+from tests.lib.auth.test_jwks import key_set, published, signed
 from tests.support import Client, mistakes, running
 
 

@@ -17,7 +17,7 @@ from structlog.testing import LogCapture
 
 from app.domain.todos.services import TodoService
 from app.lib.errors import ApiError, TooManyRequests, problem_body
-from app.lib.http import responses as http
+from app.lib.http import exception_handlers
 from app.lib.http.routes import operations
 from app.lib.middleware import access_log as request_log
 from app.lib.settings import Settings
@@ -44,7 +44,7 @@ def captured_logs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Give what is logged; the application's own loggers are bound to standard error once and for all."""
     capture = LogCapture()
     wrapper = structlog.make_filtering_bound_logger(logging.INFO)
-    for module in (request_log, http):
+    for module in (request_log, exception_handlers):
         logger = structlog.wrap_logger(None, processors=[capture], wrapper_class=wrapper)
         monkeypatch.setattr(module, "_log", logger)
     return capture.entries

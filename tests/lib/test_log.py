@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from app.lib.log import SERVER_LINES_PER_MINUTE, _Bounded, _Line, uvicorn_logging, where
+from app.lib.log import SERVER_LINES_PER_MINUTE, _Bounded, _Line, exception_summary, uvicorn_logging
 from app.lib.settings import PROJECT, Settings
 
 
@@ -24,17 +24,17 @@ def failing(message: str) -> Exception:
 
 class TestWhere:
     def test_names_the_errors_and_the_place(self) -> None:
-        told = where(failing("hunter2"))
+        told = exception_summary(failing("hunter2"))
         assert told["error"] == ["builtins.ValueError", "builtins.KeyError"]
         assert [place.split(" ")[1] for place in told["at"]] == ["failing"]
 
     def test_says_nothing_of_what_was_in_it(self) -> None:
-        assert "hunter2" not in json.dumps(where(failing("hunter2")))
+        assert "hunter2" not in json.dumps(exception_summary(failing("hunter2")))
 
     def test_ends_for_errors_that_cause_each_other(self) -> None:
         first, second = ValueError(), KeyError()
         first.__context__, second.__context__ = second, first
-        assert len(where(first)["error"]) == 5
+        assert len(exception_summary(first)["error"]) == 5
 
 
 class TestServerLog:

@@ -103,7 +103,7 @@ class Schemas:
             schema["required"] = required
         if sent and config.forbid_unknown_fields:
             schema["additionalProperties"] = False
-        rules = [rule.json_schema for rule in getattr(struct, "between", ())]
+        rules = [rule.json_schema for rule in getattr(struct, "cross_field_rules", ())]
         return schema | ({"allOf": rules} if rules else {})
 
     def fields_below(self, schema: Schema) -> set[str]:

@@ -215,7 +215,7 @@ class Body(Struct, forbid_unknown_fields=True, kw_only=True):
             raise Invalid(errors)
 
     def validate(self) -> Iterator[FieldError]:
-        """Yield what is wrong between fields that are each valid alone, beside the rules in `between`."""
+        """Yield what is wrong between fields that are each valid alone, beside the rules in `cross_field_rules`."""
         yield from ()
 
     def sent(self) -> dict[str, Any]:

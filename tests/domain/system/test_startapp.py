@@ -74,7 +74,7 @@ WRONG_FIELDS = {
     **{f"{name}:text": "another meaning" for name in ("limit", "offset", "sort", "cursor", "metadata", "model_name")},
     **{
         f"{name}:text": "another meaning"
-        for name in ("sent", "mistakes", "items", "values", "json", "copy", "key", "owner")
+        for name in ("sent", "validate", "items", "values", "json", "copy", "key", "owner")
     },
     **dict.fromkeys(("date:date?", "column:text", "datetime:datetime"), "would mean two things"),
     **dict.fromkeys(

@@ -18,10 +18,10 @@ from app.lib.auth.keys import KeyRing, SharedSecrets
 from app.lib.auth.tokens import TokenVerifier
 from app.lib.errors import InvalidToken
 from app.lib.settings import Settings
+from tests.lib.auth.test_jwks import PRIVATE, Server, key_set, published
+from tests.lib.auth.test_jwks import signed as signed_by
+from tests.lib.middleware.test_authentication import BAD_TOKENS, claims, encoded, signed
 from tests.lib.raw import ask
-from tests.lib.test_auth_wall import BAD_TOKENS, claims, encoded, signed
-from tests.lib.test_jwks import PRIVATE, Server, key_set, published
-from tests.lib.test_jwks import signed as signed_by
 from tests.support import SECRET, Client, token_for
 
 ATTACKER = rsa.generate_private_key(65537, 2048)

@@ -18,7 +18,7 @@ from litestar import Litestar
 
 from app.domain.users.administration import UserAdministration
 from app.lib import log
-from app.lib.http import responses as http
+from app.lib.http import exception_handlers
 from app.lib.middleware import access_log as request_log
 from app.lib.middleware.access_log import REFUSALS, REFUSALS_OF_A_CLIENT
 from app.lib.settings import Settings
@@ -63,7 +63,7 @@ class Lines:
 def write_to(lines: Lines, monkeypatch: pytest.MonkeyPatch, *, pretty: bool = False) -> None:
     """Let the application's loggers render as they do, and write there."""
     wrapper = structlog.make_filtering_bound_logger(logging.INFO)
-    for module in (request_log, http):
+    for module in (request_log, exception_handlers):
         printer = structlog.PrintLogger(lines.buffer)
         logger = structlog.wrap_logger(printer, processors=log.processors(pretty), wrapper_class=wrapper)
         monkeypatch.setattr(module, "_log", logger)

@@ -13,7 +13,7 @@ from app.domain.system.findings import Finding
 from app.lib.auth import jwks
 from app.lib.settings import Settings
 from app.main import create_app
-from tests.lib.test_jwks import key_set, published, signed
+from tests.lib.auth.test_jwks import key_set, published, signed
 from tests.live import until
 from tests.support import assert_problem, running, token_for
 

@@ -20,7 +20,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from app.domain.todos.batch import Batch
 from app.domain.todos.schemas import TodoCreate, TodoUpdate
 from app.lib.errors import BadRequest, FieldError, Invalid
-from app.lib.validation import error_collection as mistakes
+from app.lib.validation import error_collection
 from app.lib.validation.body import Body, Digits, Instant, LongText, RuleViolation, Trimmed, distinct, in_utc
 from app.lib.validation.json_body import MAX_NODES, TooManyValues, decode
 
@@ -37,7 +37,7 @@ class Thing(Body):
     words: Annotated[list[Word], distinct, Meta(max_length=3)] = []
     ratio: float | UnsetType = UNSET
 
-    def mistakes(self) -> Iterator[FieldError]:
+    def validate(self) -> Iterator[FieldError]:
         if self.count > len(self.name):
             yield FieldError("More than there are characters", pointer="/count")
 
@@ -447,15 +447,15 @@ class TestHostileSize:
 
     @pytest.mark.parametrize("last", ["", "x"])
     def test_few_values_are_looked_at(self, last: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Neither an array that is too long nor what is valid beside a mistake is friendly_errors field by field."""
-        friendly_errors: list[Any] = []
-        wrong = mistakes._wrong_field
-        monkeypatch.setattr(mistakes, "_wrong_field", lambda *args: friendly_errors.append(args) or wrong(*args))
+        """Neither an array that is too long nor what is valid beside a mistake is explained field by field."""
+        explained: list[Any] = []
+        wrong = error_collection._wrong_field
+        monkeypatch.setattr(error_collection, "_wrong_field", lambda *args: explained.append(args) or wrong(*args))
         for count in (100, 1200):
             operations = [{"op": "create", "data": {"title": "a"}}] * count
             operations[-1] = {"op": "create", "data": {"title": last, "tags": 1}}
             assert collect_errors({"operations": operations}, Batch)
-        assert len(friendly_errors) <= 20
+        assert len(explained) <= 20
 
     @pytest.mark.parametrize("text", ["\x00", "\ud800"])
     def test_a_mistake_behind_many_valid_values_is_found(self, text: str) -> None:

@@ -20,7 +20,7 @@ class ${singular.camel}Service(UserScopedService[${singular.camel}, ${singular.c
     """${plural.words.capitalize()} of one user: the verbs of `UserScopedService`."""
 
     model = ${singular.camel}
-    read = ${singular.camel}Read
+    schema = ${singular.camel}Read
 % if filters:
     filters: ClassVar = {
 % for field in fields:

@@ -1,4 +1,4 @@
-"""The tripwire: a statement on owned tables that is not bound to its session's user is refused before it is sent.
+"""Refuse a statement on owned tables that is not bound to its session's user, before it is sent.
 
 What a statement needs is found out once, when SQLAlchemy has compiled it; then only the values of the parameters
 that must be the user are compared. Work on the rows of several users opts out by a name, which says what it is for.

@@ -26,7 +26,7 @@ class Session(AsyncSession):
 
     `read` and `write` run connect, execute, fetch and close in one greenlet, and `read` in autocommit, which
     saves BEGIN and ROLLBACK. A write is of one row, which the parameter `key` names. Within `atomic()` both join its
-    transaction. All of them are in the `scope` that the tripwire holds them to: a user's, or of unscoped work that has
+    transaction. All of them are in the `scope` that the scope guard checks: a user's, or of unscoped work that has
     a name.
     """
 

@@ -306,7 +306,9 @@ class BoundedHttp(HttpToolsProtocol):
             await self._unread_responses.drain(holder_of(cycle.scope), self.transport, self.flow.drain)  # type: ignore[arg-type]
 
     def _rest_is_large(self) -> bool:
-        length = next((value for name, value in self.headers if name == b"content-length"), b"0")
+        length = next((value for name, value in self.headers if name == b"content-length"), None)
+        if length is None:  # chunked: the end of one that is large already is not waited for
+            return self._content > MAX_REST_BYTES
         return int(length) - self._content > MAX_REST_BYTES
 
     def _refuse(self, error: ApiError) -> None:

@@ -77,5 +77,7 @@ def test_an_error_ends_the_command_with_1(settings: Settings) -> None:
     status, said = call(settings, "check", "--deploy")
     assert status == 1
     assert "error: S001" in said
-    status, said = call(settings, "check")  # what other tests stored may be worth a warning
-    assert (status, "error:" in said) == (0, False)
+    status, said = call(settings, "check")
+    # Other tests store time zones that nobody knows in the same database: nothing else may be found.
+    lines = [line for line in said.splitlines() if not line.startswith("warning: D009 ")]
+    assert (status, lines) in ((0, ["No problems found."]), (0, ["No errors found."]))

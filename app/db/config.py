@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
-from advanced_alchemy.extensions.litestar import EngineConfig, SQLAlchemyAsyncConfig
+from advanced_alchemy.config import EngineConfig, SQLAlchemyAsyncConfig
 from sqlalchemy import ExceptionContext, event, make_url
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -122,7 +122,11 @@ async def ordinary_url(settings: Settings, url: str) -> str:
 
 
 def alchemy_config(settings: Settings, target: ConnectionTarget) -> SQLAlchemyAsyncConfig:
-    """Build advanced-alchemy's configuration: no commit hook, for a lost commit must not be answered with 201."""
+    """Build advanced-alchemy's configuration.
+
+    It is the one without Litestar's commit hook: a lost commit must not be answered with 201. Litestar's variant also
+    registers each configuration for the life of the process, and fails with RecursionError at about the 950th.
+    """
     arguments: dict[str, Any] = {"timeout": settings.database_connect_timeout, **target.arguments}
     given = target.arguments.get("server_settings", {})
     limits = time_limits(settings, given.get("options", ""))

@@ -81,11 +81,11 @@ class BatchService(TodoService[TodoRead]):
 
     async def _do(self, operation: CreateOperation | UpdateOperation | DeleteOperation) -> BatchResult:
         if isinstance(operation, CreateOperation):
-            return BatchResult(201, await self.create(operation.data))
+            return BatchResult(201, await self.insert(operation.data))
         todos = self.service(TodoService, None if operation.version is UNSET else operation.version)
         if isinstance(operation, UpdateOperation):
-            return BatchResult(200, await todos.update(operation.id, operation.data))
-        await todos.delete(operation.id, permanent=operation.permanent)
+            return BatchResult(200, await todos.patch(operation.id, operation.data))
+        await todos.remove(operation.id, permanent=operation.permanent)
         return BatchResult(204, None)
 
 

@@ -34,27 +34,27 @@ class TodoController(Controller):
     @post()
     async def create_todo(self, todos: Todos, data: JSONBody[TodoCreate]) -> TodoRead:
         """Create a todo; priority and list are those of the preferences, unless said."""
-        return await todos.create(data)
+        return await todos.insert(data)
 
     @get("/{todo_id:uuid}")
     async def get_todo(self, todos: Todos, todo_id: TodoId) -> TodoRead:
         """Get one todo."""
-        return await todos.get(todo_id)
+        return await todos.fetch(todo_id)
 
     @put("/{todo_id:uuid}")
     async def replace_todo(self, todos: Todos, todo_id: TodoId, data: JSONBody[TodoReplace]) -> TodoRead:
         """Replace a todo: what is left out goes back to its default."""
-        return await todos.update(todo_id, data)
+        return await todos.patch(todo_id, data)
 
     @patch("/{todo_id:uuid}")
     async def update_todo(self, todos: Todos, todo_id: TodoId, data: JSONBody[TodoUpdate]) -> TodoRead:
         """Change what is sent, as a JSON merge patch."""
-        return await todos.update(todo_id, data)
+        return await todos.patch(todo_id, data)
 
     @delete("/{todo_id:uuid}", criteria=TodoRemoval)
     async def delete_todo(self, todos: Todos, todo_id: TodoId, criteria: NamedDependency[TodoRemoval]) -> None:
         """Move a todo with its subtasks to the trash, or delete it for good."""
-        await todos.delete(todo_id, permanent=criteria.permanent)
+        await todos.remove(todo_id, permanent=criteria.permanent)
 
     @post("/{todo_id:uuid}/restore", status_code=200)
     async def restore_todo(self, todos: Todos, todo_id: TodoId) -> TodoRead:

@@ -57,7 +57,7 @@ class ListService(OrderedService[TodoList, ListRead]):
             _, other = await self.places(list_id, other_id, f"/{side}")
             return await self.put(list_id, {"position": await self.position_beside(list_id, other, side)})
 
-    async def delete(self, item_id: UUID) -> None:  # type: ignore[override]
+    async def remove(self, item_id: UUID) -> None:
         """Remove a list, and leave its todos without one. Raises `NotFound`, `PreconditionFailed`."""
         async with self.session.atomic(self.violations):
             await self.lock()
@@ -66,7 +66,7 @@ class ListService(OrderedService[TodoList, ListRead]):
                 raise NotFound
             self.check_version(self.row_to_schema(held[0]))
             await self.session.write(_FREE, self._key(item_id))
-            await super().delete(item_id)
+            await super().remove(item_id)
 
 
 Lists = NamedDependency[ListService]
@@ -85,32 +85,32 @@ class ListController(Controller):
     @get(criteria=ListQuery)
     async def list_lists(self, lists: Lists, criteria: NamedDependency[ListQuery]) -> Page[ListRead]:
         """List the lists, as the user ordered them unless sorted otherwise."""
-        return await lists.list_page(criteria)
+        return await lists.page(criteria)
 
     @post()
     async def create_list(self, lists: Lists, data: JSONBody[ListCreate]) -> ListRead:
         """Create a list, after all others; 409 if there is one with this name."""
-        return await lists.create(data)
+        return await lists.insert(data)
 
     @get("/{list_id:uuid}")
     async def get_list(self, lists: Lists, list_id: ListId) -> ListRead:
         """Get one list."""
-        return await lists.get(list_id)
+        return await lists.fetch(list_id)
 
     @put("/{list_id:uuid}")
     async def replace_list(self, lists: Lists, list_id: ListId, data: JSONBody[ListCreate]) -> ListRead:
         """Replace a list: what is left out goes back to its default."""
-        return await lists.update(list_id, data)
+        return await lists.patch(list_id, data)
 
     @patch("/{list_id:uuid}")
     async def update_list(self, lists: Lists, list_id: ListId, data: JSONBody[ListUpdate]) -> ListRead:
         """Change what is sent, as a JSON merge patch."""
-        return await lists.update(list_id, data)
+        return await lists.patch(list_id, data)
 
     @delete("/{list_id:uuid}")
     async def delete_list(self, lists: Lists, list_id: ListId) -> None:
         """Delete a list, and leave its todos without one."""
-        await lists.delete(list_id)
+        await lists.remove(list_id)
 
     @post("/{list_id:uuid}/move", status_code=200)
     async def move_list(self, lists: Lists, list_id: ListId, data: JSONBody[ListMove]) -> ListRead:

@@ -213,10 +213,10 @@ class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
         """Give a page of todos, or of those in the trash."""
         service: Any = self.service(Trash) if query.deleted else self
         try:
-            return await service.list_page(query)  # type: ignore[no-any-return]
+            return await service.page(query)  # type: ignore[no-any-return]
         except UnknownTimeZone:
             service.zone_rule = posix_rule(await self._zone_name())
-            return await service.list_page(query)  # type: ignore[no-any-return]
+            return await service.page(query)  # type: ignore[no-any-return]
 
     async def time_zone(self) -> tzinfo:
         """Return the time zone of the profile."""
@@ -226,26 +226,26 @@ class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
         rows = await self._read(_ZONE)
         return rows[0][0] or "UTC"  # the user may be gone by now
 
-    async def create(self, data: Body) -> ReadT:  # type: ignore[override]
+    async def insert(self, data: Body) -> ReadT:
         """Insert a todo. Raises `Invalid` for a parent that cannot have it."""
         parent_id = getattr(data, "parent_id", None)
         if parent_id is None:
-            return await super().create(data)
+            return await super().insert(data)
         async with self.session.atomic(self.violations):
             await self.lock()
             await self._check_parent(None, parent_id, NO_PARENT)
-            return await super().create(data)
+            return await super().insert(data)
 
-    async def update(self, item_id: UUID, data: Body) -> ReadT:  # type: ignore[override]
+    async def patch(self, item_id: UUID, data: Body) -> ReadT:
         """Set what was sent. Raises `NotFound`, `PreconditionFailed`, `Invalid` for a parent that cannot have it."""
         parent_id = getattr(data, "parent_id", None)
         if parent_id is None or parent_id is UNSET:
-            return await super().update(item_id, data)
+            return await super().patch(item_id, data)
         async with self.session.atomic(self.violations):
             await self.lock()
-            await self.get(item_id)
+            await self.fetch(item_id)
             await self._check_parent(item_id, parent_id, NO_PARENT)
-            return await super().update(item_id, data)
+            return await super().patch(item_id, data)
 
     async def move(self, todo_id: UUID, data: TodoMove) -> ReadT:
         """Put a todo next to another, or below it. Raises `NotFound`, `Invalid`, `PreconditionFailed`."""
@@ -259,12 +259,12 @@ class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
             position = other.end if side == "into" else await self.position_beside(todo_id, other, side)
             return await self.put(todo_id, place | {"position": position})
 
-    async def delete(self, item_id: UUID, *, permanent: bool = False) -> None:  # type: ignore[override]
+    async def remove(self, item_id: UUID, *, permanent: bool = False) -> None:
         """Move a todo with its subtree to the trash, or remove it. Raises `NotFound`, `PreconditionFailed`."""
         async with self.session.atomic(self.violations):
             await self.lock()
             if permanent:
-                await self.service(EveryTodo).remove(item_id)
+                await self.service(EveryTodo).erase(item_id)
             else:
                 await self._change_subtree(self.tree.discard, item_id)
 
@@ -273,7 +273,7 @@ class TodoService[ReadT: Struct = TodoRead](OrderedService[Todo, ReadT]):
         async with self.session.atomic(self.violations):
             await self.lock()
             await self.service(Trash).take_out(todo_id)
-            return await self.get(todo_id)
+            return await self.fetch(todo_id)
 
     async def _change_subtree(self, statements: Mapping[bool, Executable], item_id: UUID) -> None:
         rows = await self._write(statements[self._condition is not None], item_id, {})
@@ -312,9 +312,9 @@ class EveryTodo(TodoService[TodoRead]):
 
     base_filter = None
 
-    async def remove(self, item_id: UUID) -> None:
+    async def erase(self, item_id: UUID) -> None:
         """Remove a todo for good; the database takes its subtree with it. Raises `NotFound`, `PreconditionFailed`."""
-        await UserScopedService.delete(self, item_id)
+        await UserScopedService.remove(self, item_id)
 
 
 class Trash(TodoService[TodoRead]):
@@ -327,5 +327,5 @@ class Trash(TodoService[TodoRead]):
         try:
             await self._change_subtree(self.tree.restore, todo_id)
         except NotFound:
-            await self.service(EveryTodo).get(todo_id)
+            await self.service(EveryTodo).fetch(todo_id)
             raise Conflict("The todo is not in the trash") from None

@@ -89,16 +89,16 @@ class TaskService(TodoService[TaskRead]):
 
     async def create_task(self, data: TaskCreate) -> TaskRead:
         """Create a task."""
-        return await self.create(data.as_todo(await self._zone(data)))
+        return await self.insert(data.as_todo(await self._zone(data)))
 
     async def update_task(self, todo_id: UUID, data: TaskUpdate) -> TaskRead:
         """Set what was sent. Raises `NotFound`, `PreconditionFailed`, `Invalid` for a new long description."""
         if data.has_long_description:
-            stored = await self.get(todo_id)
+            stored = await self.fetch(todo_id)
             if not _is_same(stored.description, data.description):
                 raise Invalid([TOO_LONG])
             data.description = UNSET
-        return await self.update(todo_id, data.as_todo(await self._zone(data)))
+        return await self.patch(todo_id, data.as_todo(await self._zone(data)))
 
     async def _zone(self, data: TaskBody) -> tzinfo:
         return await self.time_zone() if data.needs_time_zone else UTC
@@ -155,7 +155,7 @@ class TaskController(Controller):
     @get("/{todo_id:uuid}")
     async def get_task(self, tasks: Tasks, todo_id: TaskId) -> TaskRead:
         """Get one task."""
-        return await tasks.get(todo_id)
+        return await tasks.fetch(todo_id)
 
     @put("/{todo_id:uuid}")
     async def replace_task(self, tasks: Tasks, todo_id: TaskId, data: JSONBody[TaskUpdate]) -> TaskRead:
@@ -170,7 +170,7 @@ class TaskController(Controller):
     @delete("/{todo_id:uuid}")
     async def delete_task(self, tasks: Tasks, todo_id: TaskId) -> None:
         """Delete a task."""
-        await tasks.delete(todo_id)
+        await tasks.remove(todo_id)
 
     @patch("/{todo_id:uuid}/complete")
     async def complete_task(

@@ -74,7 +74,7 @@ class UserAdministration:
 
         return Provide(administration, sync_to_thread=False)
 
-    async def list_page(self, query: UserQuery) -> Page[UserRead]:
+    async def list_users(self, query: UserQuery) -> Page[UserRead]:
         """Give a page of users, the oldest first, in one statement."""
         which = None if query.deactivated is UNSET else query.deactivated
         parameters = {"deactivated": which, "page_limit": query.limit, "page_offset": query.offset}

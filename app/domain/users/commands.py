@@ -34,7 +34,7 @@ def users() -> None:
 def list_users(app: Litestar, limit: int, offset: int) -> None:
     """List users, the oldest first."""
     query = UserQuery(limit=limit, offset=offset)
-    for user in _ask(app, lambda administration: administration.list_page(query)).items:
+    for user in _ask(app, lambda administration: administration.list_users(query)).items:
         click.echo(f"{escaped(user.id)}\t{escaped(user.email or '-')}\t{_state(user)}")
 
 

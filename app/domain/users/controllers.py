@@ -40,17 +40,17 @@ class ProfileController(Controller):
     @get()
     async def get_profile(self, account: Account) -> ProfileRead:
         """Get the profile."""
-        return await account.get()
+        return await account.fetch()
 
     @put()
     async def replace_profile(self, account: Account, data: JSONBody[ProfileReplace]) -> ProfileRead:
         """Replace the profile: what is left out goes back to its default."""
-        return await account.update(data)
+        return await account.patch(data)
 
     @patch()
     async def update_profile(self, account: Account, data: JSONBody[ProfileUpdate]) -> ProfileRead:
         """Change what is sent, as a JSON merge patch."""
-        return await account.update(data)
+        return await account.patch(data)
 
 
 class PreferencesController(Controller):
@@ -65,19 +65,19 @@ class PreferencesController(Controller):
     @get()
     async def get_preferences(self, preferences: Preferences) -> PreferencesRead:
         """Get the preferences: the defaults, until others are written."""
-        return await preferences.get()
+        return await preferences.fetch()
 
     @put()
     async def replace_preferences(
         self, preferences: Preferences, data: JSONBody[PreferencesReplace]
     ) -> PreferencesRead:
         """Replace the preferences: what is left out goes back to its default."""
-        return await preferences.update(data)
+        return await preferences.patch(data)
 
     @patch()
     async def update_preferences(self, preferences: Preferences, data: JSONBody[PreferencesUpdate]) -> PreferencesRead:
         """Change what is sent, as a JSON merge patch, within `notifications` too."""
-        return await preferences.update(data)
+        return await preferences.patch(data)
 
 
 class AccountController(Controller):
@@ -111,7 +111,7 @@ class AdminController(Controller):
     @get("/users", criteria=UserQuery)
     async def list_users(self, administration: Administration, criteria: NamedDependency[UserQuery]) -> Page[UserRead]:
         """List users, the oldest first."""
-        return await administration.list_page(criteria)
+        return await administration.list_users(criteria)
 
     @post("/users/{member_id:str}/deactivate", status_code=200)
     async def deactivate_user(self, administration: Administration, member_id: FromPath[str]) -> UserRead:

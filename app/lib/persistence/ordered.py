@@ -156,17 +156,17 @@ class OrderedService[ModelT: Any, ReadT: Struct](UserScopedService[ModelT, ReadT
             await self._read(self.order.lock)
             self.session.info[_LOCKED] = transaction
 
-    async def create(self, data: Body) -> ReadT:  # type: ignore[override]
+    async def insert(self, data: Body) -> ReadT:
         """Insert a row, as the last one. Raises `QuotaExceeded`."""
         if self._take_room() or await self._quota.grants(self):
-            return await super().create(data)
+            return await super().insert(data)
         async with self.session.atomic(self.violations):
             await self.lock()
             room = self._quota.limit - await self.count_up_to(self._quota.limit)
             if room <= 0:
                 raise QuotaExceeded(self._quota.limit)
             self.session.info[_ROOM, self.quota_key] = (self.session.sync_session.get_transaction(), room - 1)
-            return await super().create(data)
+            return await super().insert(data)
 
     def _take_room(self) -> bool:
         """Count down what was found under the lock, which is held until the end of the transaction."""

@@ -44,21 +44,21 @@ class SingletonService[ReadT: Struct]:
         """Give what is written in place of, or beside, the new values."""
         return changes
 
-    async def get(self) -> ReadT:
+    async def fetch(self) -> ReadT:
         """Give the row, or what stands for it."""
         rows = await self.session.read(self.statements.get, {"owner": self._owner})
         return self.row_to_schema(rows[0]) if rows else self.default()
 
-    async def update(self, data: Body) -> ReadT:
+    async def patch(self, data: Body) -> ReadT:
         """Set what was sent; a complete body replaces."""
         sent = data.sent()
         if not sent:
-            return await self.get()
+            return await self.fetch()
         parameters = {"owner": self._owner} | {new_value_of(name): value for name, value in sent.items()}
         rows = await self.session.write(self.statements.write(tuple(sent)), parameters, self.violations)
         return self.row_to_schema(rows[0]) if rows else self.default()
 
-    async def delete(self) -> None:
+    async def remove(self) -> None:
         """Remove the row, with what refers to it; safe to repeat."""
         await self.session.write(self.statements.delete, {"owner": self._owner})
 

@@ -86,14 +86,14 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         del changes, table
         return {}
 
-    async def get(self, item_id: UUID) -> ReadT:  # type: ignore[override]
+    async def fetch(self, item_id: UUID) -> ReadT:
         """Raises `NotFound`."""
         rows = await self.session.read(self.statements.get, self._key(item_id))
         if not rows:
             raise NotFound
         return self.row_to_schema(rows[0])
 
-    async def list_page(self, query: PageQuery) -> Page[ReadT]:
+    async def page(self, query: PageQuery) -> Page[ReadT]:
         """Give a page, in one statement: by offset with the number of all matches, or after a cursor without."""
         sort = self.sort_for(query)
         given = self.active_filters(query)
@@ -161,14 +161,14 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         cursor = self._seal.encode(self._owner, str(sort), list(place)) if more else None
         return Page(self._rows_to_schemas(rows), total, query.limit, query.offset, cursor)
 
-    async def create(self, data: Body) -> ReadT:  # type: ignore[override]
+    async def insert(self, data: Body) -> ReadT:
         """Insert a row with an id of its own."""
         sent = data.sent()
         parameters = {"owner": self._owner, "key": uuid7()} | _values(sent)
         rows = await self.session.write(self.statements.insert(tuple(sent)), parameters, self.violations)
         return self.row_to_schema(rows[0])
 
-    async def update(self, item_id: UUID, data: Body) -> ReadT:  # type: ignore[override]
+    async def patch(self, item_id: UUID, data: Body) -> ReadT:
         """Set what was sent; a complete body replaces. Raises `NotFound`, `PreconditionFailed`."""
         sent = data.sent()
         if not sent:
@@ -183,7 +183,7 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         rows = await self._write(statement, item_id, {})
         return self.row_to_schema(rows[0]) if rows else await self._raise_missing_or_stale(item_id)
 
-    async def delete(self, item_id: UUID) -> None:  # type: ignore[override]
+    async def remove(self, item_id: UUID) -> None:
         """Remove a row. Raises `NotFound`, `PreconditionFailed`."""
         if not await self._write(self.statements.delete(self._condition is not None), item_id, {}):
             await self._raise_missing_or_stale(item_id)
@@ -209,7 +209,7 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         return await self.session.read(statement, {"owner": self._owner} | values)
 
     async def _unchanged(self, item_id: UUID) -> ReadT:
-        item = await self.get(item_id)
+        item = await self.fetch(item_id)
         self.check_version(item)
         return item
 
@@ -221,7 +221,7 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
     async def _raise_missing_or_stale(self, item_id: UUID) -> Never:
         """Say why a conditional write found no row."""
         if self._condition is not None:
-            await self.get(item_id)
+            await self.fetch(item_id)
             raise self._condition.failure()
         raise NotFound
 

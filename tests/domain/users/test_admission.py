@@ -217,7 +217,7 @@ class TestAdministration:
         ids = [new_id() for _ in range(3)]
         for user_id in ids:
             await UserDirectory(app.state.database.session).admit(Identity(user_id, email=f"{user_id}@example.com"))
-        listed = [user.id for user in (await administration(app).list_page(UserQuery(limit=10_000))).items]
+        listed = [user.id for user in (await administration(app).list_users(UserQuery(limit=10_000))).items]
         assert [user_id for user_id in listed if user_id in ids] == ids
-        last = await administration(app).list_page(UserQuery(limit=1, offset=len(listed) - 1))
+        last = await administration(app).list_users(UserQuery(limit=1, offset=len(listed) - 1))
         assert ([user.id for user in last.items], last.total) == (listed[-1:], len(listed))

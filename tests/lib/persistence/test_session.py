@@ -416,7 +416,7 @@ class TestLostBetweenUsers:
         todo = await carol.create()
         other = TodoService(own_app.state.database.session("dave"), "dave", own_app.state.cursor_seal)
         with pytest.raises(NotFound):
-            await other.get(todo["id"])
+            await other.fetch(todo["id"])
         with pytest.raises(NotFound):
-            await other.delete(todo["id"])
+            await other.remove(todo["id"])
         assert (await carol.get(carol.todos(todo["id"]))).json() == todo

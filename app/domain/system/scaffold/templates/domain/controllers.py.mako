@@ -37,29 +37,29 @@ class ${singular.camel}Controller(Controller):
     @get(criteria=${Query})
     async def list_${plural.snake}(${arguments}, criteria: NamedDependency[${Query}]) -> Page[${Read}]:
         """List ${plural.words}, newest first unless sorted otherwise."""
-        return await ${plural.snake}.list_page(criteria)
+        return await ${plural.snake}.page(criteria)
 
     @post()
     async def create_${singular.snake}(${arguments}, data: JSONBody[${Create}]) -> ${Read}:
         """Create ${singular.one}."""
-        return await ${plural.snake}.create(data)
+        return await ${plural.snake}.insert(data)
 
     @get("/{${id}:uuid}")
     async def get_${singular.snake}(${of_one}) -> ${Read}:
         """Get one ${singular.words}."""
-        return await ${plural.snake}.get(${id})
+        return await ${plural.snake}.fetch(${id})
 
     @put("/{${id}:uuid}")
     async def replace_${singular.snake}(${of_one}, data: JSONBody[${Create}]) -> ${Read}:
         """Replace ${singular.one}: what is left out goes back to its default."""
-        return await ${plural.snake}.update(${id}, data)
+        return await ${plural.snake}.patch(${id}, data)
 
     @patch("/{${id}:uuid}")
     async def update_${singular.snake}(${of_one}, data: JSONBody[${Update}]) -> ${Read}:
         """Change what is sent, as a JSON merge patch."""
-        return await ${plural.snake}.update(${id}, data)
+        return await ${plural.snake}.patch(${id}, data)
 
     @delete("/{${id}:uuid}")
     async def delete_${singular.snake}(${of_one}) -> None:
         """Delete ${singular.one}."""
-        await ${plural.snake}.delete(${id})
+        await ${plural.snake}.remove(${id})

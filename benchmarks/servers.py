@@ -38,7 +38,7 @@ def uvicorn(application: str) -> tuple[str, ...]:
 
 
 APP = ("manage.py", "run", "--host", HOST, "--port", "{port}")
-PEER = uvicorn("benchmarks.peers.fastapi_peer:app")
+PEER = uvicorn("benchmarks.peers.fastapi_sqlmodel.main:app")
 SERVERS = {
     server.name: server
     for server in (

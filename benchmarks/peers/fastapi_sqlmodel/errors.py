@@ -1,11 +1,8 @@
-"""What the contract asks of every answer of the peer: problem documents, request ids, the body limit."""
+"""Problem documents (RFC 9457) for every error."""
 
-import logging
-import re
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
-from uuid import uuid4
 
 from asyncpg import InterfaceError
 from fastapi import FastAPI, HTTPException, Request, Response
@@ -16,17 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.routing import Match
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
-logger = logging.getLogger("peer")
-
-SAFE_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'none'"),
-    (b"cache-control", b"no-store"),
-    (b"referrer-policy", b"no-referrer"),
-)
-SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:@/+=-]{1,128}")
 DETAILS = {400: "The body is not valid JSON", 404: "Not found", 405: "Method not allowed"}
 
 MISSING_TOKEN = HTTPException(401, "Missing authentication token", {"WWW-Authenticate": "Bearer"})
@@ -34,55 +22,6 @@ INVALID_TOKEN = HTTPException(401, "Invalid or expired token", {"WWW-Authenticat
 FORBIDDEN = HTTPException(403, "Forbidden: not authorized to access this resource")
 
 type Authenticate = Callable[[Request, HTTPAuthorizationCredentials | None], Awaitable[str]]
-
-
-class Envelope:
-    """Pure ASGI, as Starlette's documentation advises where each microsecond counts."""
-
-    def __init__(self, app: ASGIApp, body_limit: int) -> None:
-        self.app = app
-        self.body_limit = body_limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        request_id = request_id_of(scope)
-        scope.setdefault("state", {})["request_id"] = request_id.decode()
-        headers = (*SAFE_HEADERS, (b"x-request-id", request_id))
-        started = False
-        received = 0
-
-        async def send_with_headers(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                message["headers"] = [*message["headers"], *headers]
-            await send(message)
-
-        async def receive_within_limit() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self.body_limit:
-                raise HTTPException(413, "The body is too large")
-            return message
-
-        try:
-            await self.app(scope, receive_within_limit, send_with_headers)
-        except Exception:
-            logger.exception("Unhandled error")
-            if started:
-                raise
-            answer = problem(Request(scope), 500, "The server could not answer this request")
-            await answer(scope, receive, send_with_headers)
-
-
-def request_id_of(scope: Scope) -> bytes:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and SANE_REQUEST_ID.fullmatch(value):
-            return bytes(value)
-    return uuid4().hex.encode()
 
 
 def problem(
@@ -105,7 +44,7 @@ def invalid(*locations: tuple[str, str], message: str) -> RequestValidationError
 
 
 def field_error(error: dict[str, Any]) -> dict[str, str]:
-    """Name the place as the contract does: a JSON pointer into the body, or a query parameter."""
+    """Return the error with a JSON pointer into the body, or with the name of a query parameter."""
     detail = printable(error["msg"]).removeprefix("Value error, ")
     place, *path = error["loc"]
     if place == "query":
@@ -115,12 +54,12 @@ def field_error(error: dict[str, Any]) -> dict[str, str]:
 
 
 def printable(value: object) -> str:
-    """Clients can send lone surrogates, which UTF-8 cannot hold."""
+    """Replace lone surrogates, which clients can send and UTF-8 cannot encode."""
     return str(value).encode(errors="replace").decode()
 
 
-class Errors:
-    """Renders every error as a problem document; whoever may not know of it learns only that."""
+class ErrorHandlers:
+    """Render every error as a problem document; a caller without access gets the 401 or 403 first."""
 
     def __init__(self, app: FastAPI, authenticate: Authenticate, bearer: HTTPBearer) -> None:
         self._app = app
@@ -158,7 +97,7 @@ class Errors:
         return problem(request, 503, "The database is unavailable, try again later", {"Retry-After": "5"})
 
     async def _refusal(self, request: Request) -> HTTPException | None:
-        # The router's 404 and 405 and a body that cannot be read come before FastAPI's dependencies.
+        # FastAPI raises 404, 405 and errors of the body before it runs the dependencies that authenticate.
         if hasattr(request.state, "user_id"):
             return None
         try:
@@ -169,7 +108,7 @@ class Errors:
 
 
 def allowed_methods(app: FastAPI, scope: Scope) -> list[str]:
-    """The methods of all routes of this path; Starlette names only those of the first."""
+    """Return the methods of all routes of this path; Starlette's Allow names only those of the first route."""
     matching = (route for route in app.routes if route.matches(dict(scope))[0] is not Match.NONE)
     return sorted({"OPTIONS"}.union(*(getattr(route, "methods", None) or () for route in matching)))
 

@@ -22,7 +22,7 @@ from uuid_utils.compat import uuid7
 
 from app.domain.todos.schemas import TodoCreate, TodoUpdate
 from app.domain.todos.services import BEST_FIRST, TodoService, Trash
-from app.domain.todos.tags import PAGE as TAGS_PAGE
+from app.domain.todos.tags.services import PAGE as TAGS_PAGE
 from app.lib.database_url import parse_database_url
 from app.lib.persistence.full_text_search import terms_of
 from benchmarks.database import environment, execute, fetch, manage, scratch_database

@@ -22,7 +22,7 @@ from sqlmodel import Field
 
 from app.db.base import ROWS_RULE, SCHEMA, WRITTEN_AS, Owned
 from app.domain.todos.importing import misplaced
-from app.domain.todos.list_schemas import COLOR, MAX_NAME, ListCreate
+from app.domain.todos.lists.schemas import COLOR, MAX_NAME, ListCreate
 from app.domain.todos.schemas import MAX_DESCRIPTION, MAX_TAGS, MAX_TITLE, PRIORITIES, TodoCreate
 from app.lib.persistence.fractional_index import MAX_POSITION, position_of_now
 from app.lib.persistence.full_text_search import search_column, search_index

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.domain.todos.dialect import tasks
+from tests.domain.todos.tasks.dialect import tasks
 from tests.support import Client
 
 

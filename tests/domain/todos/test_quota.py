@@ -11,7 +11,7 @@ from litestar import Litestar
 from app.lib.persistence.row_quota import GRANT_SECONDS, MAX_GRANT, RowQuota
 from app.lib.settings import Settings
 from app.main import create_app
-from tests.domain.todos.dialect import tasks
+from tests.domain.todos.tasks.dialect import tasks
 from tests.factories import new_user_id, todo_rows
 from tests.support import Client, assert_problem, running, token_for
 

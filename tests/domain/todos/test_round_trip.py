@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.domain.todos.dialect import tasks
+from tests.domain.todos.tasks.dialect import tasks
 from tests.factories import new_user_id
 from tests.support import Client, mistakes
 

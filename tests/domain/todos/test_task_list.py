@@ -7,8 +7,8 @@ import httpx
 import pytest
 from litestar import Litestar
 
-from app.domain.todos.tasks import TaskService
-from tests.domain.todos.dialect import as_task, tasks
+from app.domain.todos.tasks.services import TaskService
+from tests.domain.todos.tasks.dialect import as_task, tasks
 from tests.domain.todos.test_list import NOON, put_in
 from tests.support import Client, assert_problem, mistakes
 

@@ -10,8 +10,8 @@ from uuid_utils.compat import uuid7
 
 from app.lib.settings import Settings
 from app.main import create_app
-from tests.domain.todos.dialect import SHOWN, as_task, tasks
 from tests.domain.todos.fields import INVALID, TEXTS, VALID
+from tests.domain.todos.tasks.dialect import SHOWN, as_task, tasks
 from tests.domain.todos.walls import OneTodo
 from tests.factories import insert_todos, todo_row, todo_rows
 from tests.lib.raw import ask, bearer

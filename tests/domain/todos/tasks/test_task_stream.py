@@ -11,12 +11,12 @@ from litestar import Litestar
 from sqlalchemy import delete, update
 from uuid_utils.compat import uuid7
 
-from app.domain.todos.tasks import TaskService
+from app.domain.todos.tasks.services import TaskService
 from app.lib.errors import Unavailable
 from app.lib.persistence import whole_list
 from app.lib.persistence.statements import OUTLINE
 from app.lib.persistence.whole_list import CHUNK_BYTES, chunks_of
-from tests.domain.todos.dialect import tasks
+from tests.domain.todos.tasks.dialect import tasks
 from tests.factories import insert_todos, todo_row, todos
 from tests.readers import Reader
 from tests.support import Client, assert_problem

@@ -18,7 +18,7 @@ from app.db.base import SCHEMA, table_of
 from app.domain.todos.models import Todo
 from app.domain.todos.schemas import PRIORITIES
 from app.domain.todos.services import TodoService
-from app.domain.todos.task_schemas import (
+from app.domain.todos.tasks.schemas import (
     DEFAULT_PRIORITY,
     TOO_LONG,
     TaskBody,

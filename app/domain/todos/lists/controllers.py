@@ -9,7 +9,7 @@ from litestar.params import FromPath, JSONBody
 from sqlalchemy import Executable, Uuid, bindparam, null, update
 
 from app.db.base import table_of
-from app.domain.todos.list_schemas import ListCreate, ListMove, ListQuery, ListRead, ListUpdate
+from app.domain.todos.lists.schemas import ListCreate, ListMove, ListQuery, ListRead, ListUpdate
 from app.domain.todos.models import Todo, TodoList
 from app.domain.todos.services import EveryTodo
 from app.lib.auth.guards import requires_owner

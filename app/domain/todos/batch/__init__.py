@@ -1,0 +1,1 @@
+"""Several writes of todos in one transaction."""

@@ -1,0 +1,1 @@
+"""Lists, which todos are kept in."""

@@ -1,0 +1,1 @@
+"""Tags in use, with their counts."""

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from click import Group
 from litestar import Litestar, Router
 from litestar.datastructures import State
-from litestar.di import Provide
 from litestar.plugins import CLIPlugin
 from litestar.types import ASGIApp
 
@@ -27,10 +26,7 @@ from app.lib.auth.scopes import requires_scope
 from app.lib.auth.tokens import TokenVerifier
 from app.lib.deployment_secret import DeploymentSecret
 from app.lib.http.client_address import ClientAddress
-from app.lib.http.exception_handlers import handle_error
-from app.lib.http.hooks import before_handler, criteria_of
-from app.lib.http.requests import ApiRequest
-from app.lib.http.responses import ApiResponse
+from app.lib.http.plugin import ApiPlugin
 from app.lib.http.routes import routes_without_guard, unguarded
 from app.lib.middleware.allowed_hosts import AllowedHostsMiddleware
 from app.lib.middleware.authentication import AuthenticationMiddleware
@@ -74,16 +70,11 @@ def create_app(settings: Settings | None = None) -> Litestar:
     controllers = [*domain.CONTROLLERS, *(domain.DIALECTS if settings.tasks_dialect else ())]
     app = Litestar(
         route_handlers=[Router("/api", route_handlers=controllers)],
-        dependencies={"criteria": Provide(criteria_of, sync_to_thread=False)},
-        before_request=before_handler,
-        request_class=ApiRequest,
-        response_class=ApiResponse,
-        exception_handlers={Exception: handle_error},
         request_max_body_size=settings.body_limit,
         lifespan=[_with_database, _with_published_keys],
         state=State(state),
         openapi_config=None,  # the description is our own: app.lib.openapi
-        plugins=[Commands()],
+        plugins=[ApiPlugin(), Commands()],
         logging_config=None,
         stores={"rate_limit": shared.store} if shared else None,  # closed with the application
     )

@@ -26,7 +26,7 @@ class TodoController(Controller):
     guards = [requires_owner]
     dependencies = {"todos": provide(TodoService)}
 
-    @get(criteria=TodoQuery)
+    @get()
     async def list_todos(self, todos: Todos, criteria: NamedDependency[TodoQuery]) -> Page[TodoRead]:
         """List todos, newest first unless sorted otherwise."""
         return await todos.list_todos(criteria)
@@ -51,7 +51,7 @@ class TodoController(Controller):
         """Change what is sent, as a JSON merge patch."""
         return await todos.patch(todo_id, data)
 
-    @delete("/{todo_id:uuid}", criteria=TodoRemoval)
+    @delete("/{todo_id:uuid}")
     async def delete_todo(self, todos: Todos, todo_id: TodoId, criteria: NamedDependency[TodoRemoval]) -> None:
         """Move a todo with its subtasks to the trash, or delete it for good."""
         await todos.remove(todo_id, permanent=criteria.permanent)

@@ -108,7 +108,7 @@ class AdminController(Controller):
     guards = [requires_owner, requires_role("admin")]  # no scope: no access token gets here
     dependencies = {"administration": UserAdministration.provide()}
 
-    @get("/users", criteria=UserQuery)
+    @get("/users")
     async def list_users(self, administration: Administration, criteria: NamedDependency[UserQuery]) -> Page[UserRead]:
         """List users, the oldest first."""
         return await administration.list_users(criteria)

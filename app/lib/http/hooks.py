@@ -1,14 +1,14 @@
-"""Litestar hooks: query parameters and OPTIONS."""
+"""What runs before a handler: OPTIONS, replies without a handler, and the refusal of unknown query parameters."""
 
-from typing import Any, cast
+from typing import Any
 
 from litestar import Request, Response
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Scope
 
-from app.lib.http.requests import ApiRequest
+from app.lib.http.inputs import inputs_of
 from app.lib.http.responses import ApiResponse, _Ready
-from app.lib.validation.query import Query, parse_query, refuse_parameters
+from app.lib.validation.query import refuse_parameters
 
 IN_PLACE_OF_THE_HANDLER = "in place of the handler"
 
@@ -17,11 +17,6 @@ def reply_in_place_of_the_handler(scope: Scope) -> ASGIApp | None:
     """Return the reply to a request whose handler must not run: a stored answer, or what is wrong with its key."""
     reply: ASGIApp | None = scope["state"].get(IN_PLACE_OF_THE_HANDLER)
     return reply
-
-
-def criteria_of(request: ApiRequest) -> Any:
-    """Dependency: the query string as the struct that the handler names by `criteria=`."""
-    return parse_query(request.scope["query_string"], cast(type[Query], request.route_handler.opt["criteria"]))
 
 
 async def before_handler(request: Request[Any, Any, Any]) -> Response[Any] | None:
@@ -33,10 +28,12 @@ async def before_handler(request: Request[Any, Any, Any]) -> Response[Any] | Non
         return _Ready(reply)
     if request.method == "OPTIONS":
         return ApiResponse(None, headers={"Allow": ", ".join(_methods(request))})
-    if request.scope["query_string"] and "criteria" not in request.route_handler.opt:
-        if "data" in request.route_handler.parsed_fn_signature.parameters:
-            await request.json()
-        refuse_parameters(request.scope["query_string"])
+    if request.scope["query_string"]:
+        inputs = inputs_of(request.route_handler)
+        if inputs.query is None:
+            if inputs.data is not None:  # errors of the body come first
+                await request.json()
+            refuse_parameters(request.scope["query_string"])
     return None
 
 

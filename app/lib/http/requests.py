@@ -4,8 +4,7 @@ from typing import Any
 
 from litestar import Request
 from litestar.datastructures import State
-from litestar.exceptions import InternalServerException
-from litestar.typing import FieldDefinition
+from litestar.exceptions import InternalServerException, SerializationException
 
 from app.lib.auth.tokens import Identity
 from app.lib.errors import (
@@ -13,6 +12,7 @@ from app.lib.errors import (
     UnsupportedContentEncoding,
     UnsupportedMediaType,
 )
+from app.lib.http.inputs import inputs_of
 from app.lib.validation.json_body import decode, is_encoded
 
 JSON_TYPES = ("application/json",)
@@ -20,19 +20,20 @@ PATCH_TYPES = (*JSON_TYPES, "application/merge-patch+json")
 
 
 class ApiRequest(Request[Identity, None, State]):
-    """A request whose body must be JSON and is decoded straight into the handler's struct.
+    """A request whose body is decoded strictly into the struct that the handler or a dependency takes as `data`.
 
-    Where the handler's `data` has a default, there may be no body.
+    Where `data` has a default, there may be no body. Where nobody takes `data`, the body may be of any type.
     """
 
     async def body(self) -> bytes:
         """Read the body. Raises 415 before reading, 413 over the limit, 400 when there is none and must be one."""
         if is_encoded(self.scope["headers"]):
             raise UnsupportedContentEncoding
-        if self._data.has_default and not await self._whole():
-            return b""
-        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind not in body_types(str(self.method)):
+        data = inputs_of(self.route_handler).data
+        if data is None or (data.has_default and not await self._whole()):
+            return await self._whole()
+        media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type not in body_types(str(self.method)):
             raise UnsupportedMediaType
         if not (body := await self._whole()):
             raise BadRequest("The body is empty, JSON is expected")
@@ -41,19 +42,24 @@ class ApiRequest(Request[Identity, None, State]):
     async def _whole(self) -> bytes:
         try:
             return await super().body()
-        except InternalServerException:  # Litestar's word for a client that has left
+        except InternalServerException:  # what Litestar raises for a client that has left
             raise BadRequest("The client left before the body was complete") from None
 
     async def json(self) -> Any:
-        """Decode the body into the type of the handler's `data`."""
+        """Decode the body into the struct of `data`; without `data`, into plain values as Litestar does."""
+        data = inputs_of(self.route_handler).data
+        if data is None:
+            return await self._plain_json()
         body = await self.body()
-        return decode(body, self._data.annotation) if body else self._data.default
+        return decode(body, data.annotation) if body else data.default
 
-    @property
-    def _data(self) -> FieldDefinition:
-        return self.route_handler.parsed_fn_signature.parameters["data"]
+    async def _plain_json(self) -> Any:
+        try:
+            return await super().json()
+        except SerializationException:
+            raise BadRequest("The body is not valid JSON") from None
 
 
 def body_types(method: str) -> tuple[str, ...]:
-    """Name the media types of the bodies that a method takes (RFC 7396: a merge patch is one of PATCH)."""
+    """Return the media types of the bodies that a method takes (RFC 7396: a merge patch is one of PATCH)."""
     return PATCH_TYPES if method == "PATCH" else JSON_TYPES

@@ -11,6 +11,7 @@ from sqlalchemy import UniqueConstraint
 
 from app.lib.auth.scopes import scope_of
 from app.lib.errors import FieldError
+from app.lib.http.inputs import inputs_of
 from app.lib.http.responses import Versioned
 from app.lib.http.routes import Operation
 from app.lib.openapi.components import EVERYWHERE, LIMITS
@@ -33,8 +34,9 @@ class OperationInfo:
         self.scope = scope_of(operation.handler, operation.method)
         self.status = operation.handler.status_code
         self.gives = _given(signature.return_type.annotation)
-        self.data = signature.parameters.get("data")
-        self.criteria: type[Query] = operation.handler.opt.get("criteria", Query)
+        inputs = inputs_of(operation.handler)
+        self.data = inputs.data
+        self.query = inputs.query or Query
         self.has_owner = OWNER in operation.parameters
         self.has_item = any(name != OWNER for name in operation.parameters)
         kinds = [parameter.annotation for parameter in signature.parameters.values()]
@@ -107,7 +109,7 @@ class OperationInfo:
             yield "Idempotency-Replayed"
         if self.is_versioned:
             yield "ETag"
-        if self.struct is Page and "cursor" in self.criteria.__struct_fields__:
+        if self.struct is Page and "cursor" in self.query.__struct_fields__:
             yield "Link"
         if self.status == HTTPStatus.CREATED:
             yield "Location"

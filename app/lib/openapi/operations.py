@@ -56,7 +56,7 @@ class OperationBuilder:
 
     def _query(self) -> Iterator[dict[str, Any]]:
         service = self.facts.service
-        for field in msgspec.structs.fields(self.facts.criteria):
+        for field in msgspec.structs.fields(self.facts.query):
             schema = self._schemas.field(field, sent=True)
             if field.encode_name == "sort" and "enum" not in schema and service is not None:
                 schema = sort_schema(service.sorts, service.default_sort)

@@ -82,7 +82,7 @@ class ListController(Controller):
     guards = [requires_owner]
     dependencies = {"lists": provide(ListService)}
 
-    @get(criteria=ListQuery)
+    @get()
     async def list_lists(self, lists: Lists, criteria: NamedDependency[ListQuery]) -> Page[ListRead]:
         """List the lists, as the user ordered them unless sorted otherwise."""
         return await lists.page(criteria)

@@ -62,7 +62,7 @@ class TagController(Controller):
     guards = [requires_owner]
     dependencies = {"service": provide(TagService)}
 
-    @get(criteria=TagQuery)
+    @get()
     async def list_tags(
         self, service: NamedDependency[TagService], criteria: NamedDependency[TagQuery]
     ) -> Page[TagRead]:

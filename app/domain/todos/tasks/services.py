@@ -136,7 +136,7 @@ class TaskController(Controller):
     guards = [requires_owner]
     dependencies = {"tasks": provide(TaskService)}
 
-    @get(criteria=TaskQuery, response_headers=[TOTAL])
+    @get(response_headers=[TOTAL])
     async def list_tasks(self, tasks: Tasks, criteria: NamedDependency[TaskQuery]) -> Response[list[TaskRead]]:
         """List tasks, all of them unless limited, newest first unless sorted otherwise.
 

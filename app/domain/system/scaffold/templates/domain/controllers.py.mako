@@ -34,7 +34,7 @@ class ${singular.camel}Controller(Controller):
     guards = [requires_owner]
     dependencies = {"${plural.snake}": provide(${Service})}
 
-    @get(criteria=${Query})
+    @get()
     async def list_${plural.snake}(${arguments}, criteria: NamedDependency[${Query}]) -> Page[${Read}]:
         """List ${plural.words}, newest first unless sorted otherwise."""
         return await ${plural.snake}.page(criteria)

@@ -1,4 +1,7 @@
-"""Positions: strings that are compared byte by byte, with room between any two of them."""
+"""Positions of rows in a list: strings in base 62, compared byte by byte, with room between any two (fractional index).
+
+A new row gets the time of its creation as 13 hexadecimal digits, so it comes last without reading the list.
+"""
 
 from datetime import datetime
 
@@ -12,30 +15,28 @@ _VALUES = {digit: value for value, digit in enumerate(DIGITS)}
 _HEXADECIMAL = "0123456789abcdef"
 _WIDTH = 13  # hexadecimal digits of the microseconds since 1970, until the year 2112
 _LONGEST_END = _WIDTH * "f"
-_IN_FLIGHT = 60_000_000  # microseconds, after which a statement that gave an end is over
-_MAX_MADE = MAX_POSITION - _WIDTH  # so that there is room for one before it, see `behind`
-_MAX_SPREAD = _MAX_MADE // 2  # so that there is room between them again
+_IN_FLIGHT = 60_000_000  # microseconds, longer than a statement that computed a position can take
+_MAX_COMPUTED = MAX_POSITION - _WIDTH  # leaves room for the prefix that `behind` adds
+_MAX_SPREAD = _MAX_COMPUTED // 2  # leaves room for many moves between two of them
 
 
 def position_of_now() -> ColumnElement[str]:
-    """Return the position of a row that is created now in an empty list: the microsecond of the statement."""
+    """Return the start of the statement in microseconds since 1970, as 13 hexadecimal digits."""
     microseconds = cast(extract("epoch", func.statement_timestamp()) * 1_000_000, BigInteger)
     return func.lpad(func.to_hex(microseconds), _WIDTH, "0")
 
 
 def position_at_end(last: ColumnElement[str]) -> ColumnElement[str]:
-    """Return a position behind `last`, the last one of a list, which is null if the list is empty.
-
-    It is that of now, unless the clock was ahead of now when `last` was created: then the next one behind `last`.
-    """
+    """Return a position after `last`, the greatest of the list, which is null for an empty list."""
+    # `last` is greater than now if the clock was ahead when that row was created.
     now = position_of_now()
     return case((func.coalesce(last, "").collate("C") < now, now), else_=_next_to(last))
 
 
 def _next_to(last: ColumnElement[str]) -> ColumnElement[str]:
-    """Add one to the first 13 digits. Digits that are not hexadecimal, and all behind them, are rounded up first.
+    """Add one to the first 13 digits, from the first digit that is not hexadecimal on rounded up to `f`.
 
-    Where that is too long (no clock gives such positions), a digit is appended; at the limit, the ids break the tie.
+    If that overflows, which no clock reaches, append a digit. At `MAX_POSITION` positions are equal and ids decide.
     """
     hexadecimal = func.regexp_replace(func.rpad(last, _WIDTH, "0"), "[^0-9a-f].*$", _LONGEST_END)
     digits = func.left(hexadecimal, _WIDTH)
@@ -46,48 +47,49 @@ def _next_to(last: ColumnElement[str]) -> ColumnElement[str]:
 
 
 def behind(end: ColumnElement[str], position: ColumnElement[str]) -> ColumnElement[str]:
-    """Return the position of one of several rows that come to an end together, in the order that they have."""
-    return func.left(func.concat(end, func.left(position, _MAX_MADE)), MAX_POSITION)
+    """Return a position at `end` for each of several rows that are appended together in their present order."""
+    return func.left(func.concat(end, func.left(position, _MAX_COMPUTED)), MAX_POSITION)
 
 
 def safe_lower_bound(end: str) -> str:
-    """Return a position behind which all are that are given from now on, or were and are not seen yet."""
+    """Return a position below all that running or future statements append, committed or not."""
     if len(end) != _WIDTH or end.strip(_HEXADECIMAL):
-        return end  # not made of a clock's time: see `_next_to`
+        return end  # computed by `_next_to`, not from a time
     return f"{max(int(end, 16) - _IN_FLIGHT, 1):0{_WIDTH}x}"
 
 
 def position_at(moment: datetime) -> str:
-    """Give the position that a row would have got at the end at a moment."""
+    """Return the position of a row that was appended at a past `moment`."""
     return f"{int(moment.timestamp() * 1_000_000):0{_WIDTH}x}"
 
 
 def between(low: str, high: str | None) -> str | None:
-    """Give the shortest position in the middle between two; None where there is no room.
+    """Return the shortest position in the middle between two; None if there is no room.
 
-    Without `high` it follows `low` alone, and comes before what `position_at_end` gives later.
+    Without `high` it is after `low`, and before all that `position_at_end` returns later.
     """
     if high is None:
         longer = low + DIGITS[_BASE // 2]
-        return longer if len(longer) <= _MAX_MADE else None
-    found = _spaced(low, high, 1, 1, _MAX_MADE)
-    return found[0] if found else None
+        return longer if len(longer) <= _MAX_COMPUTED else None
+    positions = _spaced(low, high, 1, 1, _MAX_COMPUTED)
+    return positions[0] if positions else None
 
 
 def evenly_spaced(low: str, high: str, count: int) -> list[str] | None:
-    """Give short positions between two, with room between any two of them; None where that cannot be."""
+    """Return `count` short positions between two, with room between any two of them; None if there is no room."""
     return _spaced(low, high, count, _BASE, _MAX_SPREAD)
 
 
-def _spaced(low: str, high: str, count: int, step: int, longest: int) -> list[str] | None:
-    same = next((at for at, (one, other) in enumerate(zip(low, high, strict=False)) if one != other), len(low))
-    for width in range(same + 1, longest + 1):
+def _spaced(low: str, high: str, count: int, gap: int, longest: int) -> list[str] | None:
+    digits = enumerate(zip(low, high, strict=False))
+    common = next((index for index, (one, other) in digits if one != other), len(low))  # length of the common prefix
+    for width in range(common + 1, longest + 1):
         first, last = _number(low, width), _number(high, width)
         if not high[width:].strip(DIGITS[0]):
-            last -= 1  # the cut is all of it: what is given must be less
+            last -= 1  # `high` has no more digits, and the positions must be less
         room = last - first
-        if room >= step * count:
-            return [_text(first + (room * number + count) // (count + 1), width) for number in range(1, count + 1)]
+        if room >= gap * count:
+            return [_text(first + (room * step + count) // (count + 1), width) for step in range(1, count + 1)]
     return None
 
 

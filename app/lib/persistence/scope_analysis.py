@@ -6,42 +6,44 @@ another. Elements that are not in `_PLAIN` are refused, and the text must name o
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Self
 
-from sqlalchemy import ColumnElement, CompoundSelect, Delete, FromClause, Insert, Join, Select, Subquery, Update
+from sqlalchemy import Delete, FromClause, Insert, Join, Select, Subquery, Update
 from sqlalchemy.dialects.postgresql.dml import OnConflictDoUpdate
-from sqlalchemy.sql import operators
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.elements import BinaryExpression, BindParameter, BooleanClauseList, ClauseElement, Grouping, Label
-from sqlalchemy.sql.selectable import (
-    CTE,
-    AliasedReturnsRows,
-    FromGrouping,
-    Lateral,
-    SelectStatementGrouping,
-    TableClause,
-    TableValuedAlias,
-)
+from sqlalchemy.sql.elements import BindParameter, ClauseElement
+from sqlalchemy.sql.selectable import CTE, AliasedReturnsRows, FromGrouping, Lateral, TableClause, TableValuedAlias
 
 from app.lib.persistence.plain_elements import NotScopable, check_plain, is_plain_text
+from app.lib.persistence.scope_parameters import OwnerParameters
 from app.lib.persistence.sql_text import HiddenText, table_references
+from app.lib.persistence.statement_parts import (
+    AnySelect,
+    OwnerColumn,
+    aliased_cte,
+    assigned_values,
+    changed_and_used_tables,
+    conflict_keys,
+    conjuncts,
+    full_name,
+    selected_values,
+    split_from,
+    tables_bound_by_on,
+)
 
 type Owners = Mapping[str, str]
 """The column that names the owner, by the full name of its table."""
-
-type Tables = frozenset[FromClause]
 
 
 class _Enclosing(NamedTuple):
     """The tables that a nested SELECT can be correlated to: of all statements around it, and of the nearest one."""
 
-    every: Tables = frozenset()
-    nearest: Tables = frozenset()
+    every: frozenset[FromClause] = frozenset()
+    nearest: frozenset[FromClause] = frozenset()
 
-    def with_nearest(self, tables: Iterable[Any]) -> Self:
-        """Return what a statement that is nested one level deeper can be correlated to."""
-        nearest = frozenset(part for table in tables for part in table._from_objects)
+    def with_nearest(self, tables: Iterable[ClauseElement]) -> Self:
+        nearest = frozenset(source for table in tables for source in table._from_objects)
         return type(self)(self.every | nearest, nearest)
 
 
@@ -50,15 +52,17 @@ _OUTERMOST = _Enclosing()
 
 def owner_parameters(compiled: SQLCompiler, owners: Owners) -> frozenset[str]:
     """Return the parameters that must be the user; none if no owned table is reached. Raise `NotScopable`."""
+    if compiled.statement is None:
+        raise NotScopable("no statement")
     analysis = _Analysis(compiled, owners)
     analysis.check(compiled.statement, _OUTERMOST)
     analysis.compare_with_text()
-    return frozenset(analysis.parameters)
+    return frozenset(analysis.parameters.names)
 
 
 class _Analysis:
     def __init__(self, compiled: SQLCompiler, owners: Owners) -> None:
-        self.parameters: set[str] = set()
+        self.parameters = OwnerParameters(compiled)
         self._compiled = compiled
         self._compiler = compiled.dialect.statement_compiler(compiled.dialect, None)
         self._owners = owners
@@ -74,7 +78,7 @@ class _Analysis:
         if in_text != self._references:
             raise NotScopable(f"the text names {dict(in_text)}, the structure {dict(self._references)}")
 
-    def check(self, element: Any, around: _Enclosing) -> None:
+    def check(self, element: ClauseElement, around: _Enclosing) -> None:
         """Check an element and all below it that is nested in statements with the tables `around`."""
         check_plain(element)
         match element:
@@ -91,25 +95,25 @@ class _Analysis:
             case _:
                 self._check_all(element.get_children(), around)
 
-    def _check_all(self, elements: Iterable[Any], around: _Enclosing) -> None:
+    def _check_all(self, elements: Iterable[ClauseElement], around: _Enclosing) -> None:
         for element in elements:
             self.check(element, around)
 
-    def _check_select(self, select: Select[Any], around: _Enclosing) -> None:
+    def _check_select(self, select: AnySelect, around: _Enclosing) -> None:
         # get_final_froms() does not know what is correlated; the compiler does.
         state: Any = select._compile_state_factory(select, self._compiler)
         sources = state._get_display_froms(around.every, around.nearest)
         inside = around.with_nearest(sources)
-        self._check_tables(*_flatten(sources), _conjuncts(state.statement.whereclause), inside)
+        self._check_tables(*split_from(sources), conjuncts(state.statement.whereclause), inside)
         self._check_all(state.statement.get_children(), inside)
 
     def _check_change(self, change: Update | Delete) -> None:
-        tables = _tables_of(change)
+        tables = changed_and_used_tables(change)
         inside = _OUTERMOST.with_nearest(tables)
-        self._check_tables(tables, [], _conjuncts(change.whereclause), inside)
+        self._check_tables(tables, [], conjuncts(change.whereclause), inside)
         column = self._owner_column(change.table)
         if isinstance(change, Update) and column is not None:
-            self._check_owners(column, self._assigned(change, column))
+            self.parameters.check_written(column, self.parameters.assigned(change, column))
         self._check_all(change.get_children(), inside)
 
     def _check_insert(self, insert: Insert) -> None:
@@ -117,59 +121,57 @@ class _Analysis:
             raise NotScopable("many rows in one VALUES: execute the statement with a list of parameters")
         column = self._reach(insert.table)
         if column is not None:
-            values = _selected(insert, column.key) if insert.select is not None else self._assigned(insert, column)
+            has_select = insert.select is not None
+            values = selected_values(insert, column.key) if has_select else self.parameters.assigned(insert, column)
             if not values:
                 raise NotScopable(f"{insert.table} without {column.key}")
-            self._check_owners(column, values)
+            self.parameters.check_written(column, values)
             if isinstance(insert._post_values_clause, OnConflictDoUpdate):
                 self._check_conflict(insert._post_values_clause, insert.table, column)
         self._check_all(insert.get_children(), _OUTERMOST.with_nearest([insert.table]))
 
-    def _check_conflict(self, clause: Any, table: Any, column: Any) -> None:
+    def _check_conflict(self, clause: OnConflictDoUpdate, table: TableClause, column: OwnerColumn) -> None:
         """Check that the row that is updated instead is the user's: by the key of the conflict, or by its WHERE."""
-        constraint = next((item for item in table.constraints if item.name == clause.constraint_target), None)
-        keys = clause.inferred_target_elements or getattr(constraint, "columns", ())
-        by_key = column.key in [getattr(key, "key", key) for key in keys]
-        if not by_key and column not in self._bound([column], _conjuncts(clause.update_whereclause)):
+        by_key = column.key in conflict_keys(clause, table)
+        if not by_key and column not in self.parameters.bound_by(conjuncts(clause.update_whereclause), [column]):
             raise NotScopable(f"{table} on conflict")
-        written = clause.update_values_to_set.items()
-        self._check_owners(column, [value for key, value in written if getattr(key, "key", key) == column.key])
+        self.parameters.check_written(column, assigned_values(clause.update_values_to_set, column.key))
 
     def _check_tables(
-        self, tables: list[Any], joins: list[Join], conditions: list[ColumnElement[bool]], inside: _Enclosing
+        self, tables: list[FromClause], joins: list[Join], conditions: list[ClauseElement], inside: _Enclosing
     ) -> None:
         """Check that each owned table is bound, then what is nested in the others."""
         owner_columns = [column for table in tables if (column := self._reach(table)) is not None]
-        bound = self._bound(owner_columns, conditions)
+        bound = self.parameters.bound_by(conditions, owner_columns)
         for join in joins:
-            binds = [column for column in owner_columns if column.table in _bound_by_on(join)]
-            bound |= self._bound(binds, _conjuncts(join.onclause))
+            bound_tables = tables_bound_by_on(join)
+            columns = [column for column in owner_columns if column.table in bound_tables]
+            bound |= self.parameters.bound_by(conjuncts(join.onclause), columns)
         for column in owner_columns:
             if column not in bound:
-                raise NotScopable(f"{_name(column.table)} is not bound by {column.key} = :owner")
-        for join in joins:
-            self.check(join.onclause, inside)
+                raise NotScopable(f"{full_name(column.table)} is not bound by {column.key} = :owner")
+        self._check_all((join.onclause for join in joins if join.onclause is not None), inside)
         for table in tables:
             self._check_source(table, inside)
 
-    def _check_source(self, table: Any, inside: _Enclosing) -> None:
+    def _check_source(self, table: FromClause, inside: _Enclosing) -> None:
         """Check what a FROM is made of, other than tables: sub-selects, CTEs, functions."""
         check_plain(table)
         if isinstance(table, CTE):
             self._check_cte(table)
-        elif isinstance(table, Lateral):
+        elif isinstance(table, Lateral):  # the only sub-select in a FROM that sees the tables beside it
             self.check(table.element.element if isinstance(table.element, Subquery) else table.element, inside)
         elif isinstance(table, Subquery):
             self.check(table.element, _OUTERMOST)
         elif isinstance(table, TableValuedAlias):
             self.check(table.element, inside)
-        elif not _name(table):
+        elif not full_name(table):
             raise NotScopable(type(table).__name__)
 
     def _check_cte(self, cte: CTE) -> None:
         """Check a CTE once, however often it is named: its text stands in the statement once."""
         check_plain(cte)
-        cte = _origin(cte)
+        cte = aliased_cte(cte)
         if cte in self._ctes:
             return
         part: CTE | None = cte
@@ -178,138 +180,17 @@ class _Analysis:
             part = part._restates
         self.check(cte.element, _OUTERMOST)
 
-    def _bound(self, owner_columns: Collection[Any], conditions: list[ColumnElement[bool]]) -> set[Any]:
-        """Return the owner columns that a condition compares with a parameter, and note the parameter."""
-        bound = set()
-        for condition in conditions:
-            if isinstance(condition, BinaryExpression) and condition.operator is operators.eq:
-                for side, value in ((condition.left, condition.right), (condition.right, condition.left)):
-                    if side in owner_columns and isinstance(value, BindParameter):
-                        self._note(value)
-                        bound.add(side)
-        return bound
-
-    def _check_owners(self, column: Any, values: Iterable[Any]) -> None:
-        for value in values:
-            parameter = _inside(value)
-            if not isinstance(parameter, BindParameter):
-                raise NotScopable(f"another {column.key} of {column.table}")
-            self._note(parameter)
-
-    def _assigned(self, statement: Any, column: Any) -> list[Any]:
-        """Return what an INSERT or UPDATE writes to a column, by `values()` or by the execution's parameters."""
-        written = (statement._values or {}).items()
-        values = [value for key, value in written if getattr(key, "key", key) == column.key]
-        by_execution = column.key in (self._compiled.column_keys or ())
-        if values and not isinstance(values[0], ClauseElement):
-            raise NotScopable(f"{column.key} that is no parameter")
-        if values and values[0] not in self._compiled.bind_names and column.key in self._compiled.binds:
-            return [self._compiled.binds[column.key]]  # a plain value was named after its column when compiled
-        return values or ([self._compiled.binds[column.key]] if by_execution else [])
-
-    def _note(self, parameter: BindParameter[Any]) -> None:
-        """Remember that a parameter must be the user. Raise if its value can be another one when it is sent."""
-        if parameter.expanding or parameter.literal_execute or not is_plain_text(parameter.type):
-            raise NotScopable(f"parameter {parameter.key} of type {parameter.type!r}")
-        name = self._compiled.bind_names.get(parameter)
-        if name is None and not parameter.unique and parameter.key in self._compiled.binds:
-            name = parameter.key
-        if name is None:
-            raise NotScopable("a parameter that is not sent")
-        self.parameters.add(name)
-
-    def _reach(self, table: Any) -> Any:
+    def _reach(self, table: FromClause) -> OwnerColumn | None:
         """Return the owner column of an owned table, and count the table; None for any other."""
         column = self._owner_column(table)
         if column is not None:
             if not is_plain_text(column.type):
                 raise NotScopable(f"{column} of type {column.type!r}")
-            self._references[_name(table)] += 1
+            self._references[full_name(table)] += 1
         return column
 
-    def _owner_column(self, table: Any) -> Any:
-        name = self._owners.get(_name(table))
+    def _owner_column(self, table: FromClause) -> OwnerColumn | None:
+        name = self._owners.get(full_name(table))
         if name is not None and name not in table.c:
-            raise NotScopable(f"{_name(table)} without its {name}")
+            raise NotScopable(f"{full_name(table)} without its {name}")
         return None if name is None else table.c[name]
-
-
-def _flatten(sources: Iterable[Any]) -> tuple[list[Any], list[Join]]:
-    """Return the tables of a FROM, and its joins."""
-    tables: list[Any] = []
-    joins: list[Join] = []
-    for source in sources:
-        if isinstance(source, FromGrouping | Join):
-            parts = [source.element] if isinstance(source, FromGrouping) else [source.left, source.right]
-            below, joins_below = _flatten(parts)
-            tables += below
-            joins += [*joins_below, *([source] if isinstance(source, Join) else [])]
-        else:
-            tables.append(source)
-    return tables, joins
-
-
-def _bound_by_on(join: Join) -> list[Any]:
-    """Return the tables whose rows come only where the ON holds: not those of an outer side."""
-    if join.full:
-        return []
-    return _flatten([join.right] if join.isouter else [join.left, join.right])[0]
-
-
-def _tables_of(change: Any) -> list[Any]:
-    """Return the table that is changed, and those that an UPDATE … FROM or a DELETE … USING names by a column."""
-    named = dict.fromkeys([change.table, *getattr(change, "_extra_froms", ())])
-    pending = [*change.get_children()]
-    while pending:
-        element = pending.pop()
-        if (table := getattr(element, "table", None)) is not None and not isinstance(element, FromClause):
-            named.setdefault(table)
-        elif not isinstance(element, Select | CompoundSelect | Update | Delete | Insert | FromClause):
-            pending += element.get_children()
-    return list(named)
-
-
-def _selected(insert: Any, key: str) -> list[Any]:
-    """Return the owner column of each SELECT that an INSERT takes its rows from."""
-    names = [getattr(name, "key", name) for name in insert._select_names]
-    return [row[names.index(key)] for row in _rows(insert.select)] if key in names else []
-
-
-def _rows(select: Any) -> list[list[Any]]:
-    if isinstance(select, SelectStatementGrouping):
-        return _rows(select.element)
-    if isinstance(select, CompoundSelect):
-        return [row for part in select.selects for row in _rows(part)]
-    return [list(select.selected_columns)]
-
-
-def _inside(value: Any) -> Any:
-    while isinstance(value, Label | Grouping):
-        value = value.element
-    return value
-
-
-def _conjuncts(clause: Any) -> list[Any]:
-    """Return what must hold: the parts of an AND, however nested."""
-    return list(_parts(clause))
-
-
-def _parts(clause: Any) -> Iterator[Any]:
-    if isinstance(clause, Grouping):
-        yield from _parts(clause.element)
-    elif isinstance(clause, BooleanClauseList) and clause.operator is operators.and_:
-        for part in clause.clauses:
-            yield from _parts(part)
-    elif clause is not None:
-        yield clause
-
-
-def _name(table: Any) -> str:
-    """Return the full name of a table, also of an alias of one; else an empty string."""
-    while isinstance(table, AliasedReturnsRows) and isinstance(table.element, FromClause):
-        table = table.element
-    return table.fullname if isinstance(table, TableClause) else ""
-
-
-def _origin(cte: CTE) -> CTE:
-    return cte if cte._cte_alias is None else _origin(cte._cte_alias)

@@ -1,7 +1,7 @@
 """Refuse a statement on owned tables that is not bound to its session's user, before it is sent.
 
-What a statement needs is found out once, when SQLAlchemy has compiled it; then only the values of the parameters
-that must be the user are compared. Work on the rows of several users opts out by a name, which says what it is for.
+The analysis runs once per compiled statement. Each execution then only compares the values of the parameters that must
+be the user. Work on the rows of several users opts out with a purpose (`unscoped="purge"`).
 """
 
 from collections.abc import Callable
@@ -10,6 +10,8 @@ from weakref import WeakKeyDictionary
 
 import structlog
 from sqlalchemy import Engine, event
+from sqlalchemy.engine.default import DefaultExecutionContext
+from sqlalchemy.engine.interfaces import Compiled
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.util import immutabledict
 
@@ -29,30 +31,37 @@ class UnscopedStatement(RuntimeError):
 
 
 def scope(user_id: str | None, unscoped: str | None) -> Options:
-    """Give the options of a user's statements, of work with a name, or of neither, which reaches no owned table."""
+    """Return the options for a user's statements, or for an unscoped purpose; with neither, owned tables are refused.
+
+    Raises `ValueError` for both at once.
+    """
     if user_id is not None and unscoped is not None:
         raise ValueError("Statements are either a user's or unscoped")
     return immutabledict({OWNER: user_id, UNSCOPED: unscoped})
 
 
 def install_scope_guard(engine: Engine, owners: Callable[[], Owners]) -> None:
-    """Refuse, on every connection of the engine, what is not proven to stay with its user."""
-    needs: WeakKeyDictionary[Any, frozenset[str] | NotScopable] = WeakKeyDictionary()
+    """Check every statement on every connection of the engine; `owners` is called once per compiled statement."""
+    # Weak keys: the analysis lives as long as SQLAlchemy's cache keeps the compiled statement.
+    analyses: WeakKeyDictionary[Compiled, frozenset[str] | NotScopable] = WeakKeyDictionary()
 
     @event.listens_for(engine, "before_cursor_execute")
-    def guard(_connection: Any, _cursor: Any, _sql: str, _values: Any, context: Any, _many: bool) -> None:
+    def guard(
+        _connection: object, _cursor: object, _sql: str, _values: object, context: DefaultExecutionContext, _many: bool
+    ) -> None:
         options = context.execution_options
         if options.get(UNSCOPED):
             return
-        if options.get("schema_translate_map"):  # which renames tables in the text after it was compiled
+        if options.get("schema_translate_map"):  # it renames tables in the text after the statement was compiled
             raise _refusal("schema_translate_map")
-        need = needs.get(context.compiled) if context.compiled else _RAW
-        if need is None:
-            need = needs[context.compiled] = _need(context.compiled, owners())
-        if isinstance(need, NotScopable):
-            raise _refusal(str(need))
+        compiled = context.compiled
+        parameters = analyses.get(compiled) if compiled else _RAW
+        if compiled and parameters is None:
+            parameters = analyses[compiled] = _analyse(compiled, owners())
+        if parameters is None or isinstance(parameters, NotScopable):
+            raise _refusal(str(parameters))
         owner = options.get(OWNER)
-        for name in need:
+        for name in parameters:
             if owner is None or any(values[name] != owner for values in context.compiled_parameters):
                 raise _refusal(f"{name} is not the user of the session")
 
@@ -60,7 +69,7 @@ def install_scope_guard(engine: Engine, owners: Callable[[], Owners]) -> None:
 _RAW = NotScopable("raw SQL")
 
 
-def _need(compiled: Any, owners: Owners) -> frozenset[str] | NotScopable:
+def _analyse(compiled: Compiled, owners: Owners) -> frozenset[str] | NotScopable:
     if not isinstance(compiled, SQLCompiler):
         return _RAW
     try:

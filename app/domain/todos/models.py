@@ -1,4 +1,4 @@
-"""The tables of todos and their lists. Constraints are a second wall behind the schemas."""
+"""The table of todos. Constraints are a second wall behind the schemas."""
 
 from datetime import date, datetime
 from typing import Any
@@ -22,37 +22,9 @@ from sqlmodel import Field
 
 from app.db.base import ROWS_RULE, SCHEMA, WRITTEN_AS, Owned
 from app.domain.todos.importing import misplaced
-from app.domain.todos.lists.schemas import COLOR, MAX_NAME, ListCreate
+from app.domain.todos.positions import position_field, position_length
 from app.domain.todos.schemas import MAX_DESCRIPTION, MAX_TAGS, MAX_TITLE, PRIORITIES, TodoCreate
-from app.lib.persistence.fractional_index import MAX_POSITION, position_of_now
 from app.lib.persistence.full_text_search import search_column, search_index
-
-
-def _position() -> Any:
-    """The default is for rows that no service inserts: a service puts a new row behind the last of its list."""
-    return Field(default=None, sa_type=Text(collation="C"), sa_column_kwargs={"server_default": position_of_now()})
-
-
-def _position_length() -> CheckConstraint:
-    return CheckConstraint(func.char_length(column("position")).between(1, MAX_POSITION), name="position_length")
-
-
-class TodoList(Owned, table=True):
-    """A list that todos are kept in."""
-
-    __tablename__ = "lists"
-    __table_args__ = (
-        Index("uq_lists_user_id_name", "user_id", func.lower(func.upper(column("name", Text))), unique=True),
-        CheckConstraint(func.char_length(column("name")).between(1, MAX_NAME), name="name_length"),
-        CheckConstraint(column("color").regexp_match(COLOR), name="color_form"),
-        _position_length(),
-        Index(None, "user_id", "position", "id"),
-        {"info": {WRITTEN_AS: ListCreate}},
-    )
-
-    name: str = Field(sa_type=Text)
-    color: str | None = Field(default=None, sa_type=Text)
-    position: str = _position()
 
 
 class Todo(Owned, table=True):
@@ -69,7 +41,7 @@ class Todo(Owned, table=True):
         CheckConstraint(column("completed") == column("completed_at").is_not(None), name="completed_at_follows"),
         CheckConstraint(column("due_date").is_(None) | column("due_at").is_(None), name="due_once"),
         CheckConstraint(column("parent_id") != column("id"), name="parent_is_another"),
-        _position_length(),
+        position_length(),
         CheckConstraint(column("version") >= 1, name="version_positive"),
         ForeignKeyConstraint(
             ["user_id", "list_id"],
@@ -99,6 +71,6 @@ class Todo(Owned, table=True):
     tags: list[str] = Field(default_factory=list, sa_type=ARRAY(Text), sa_column_kwargs={"server_default": "{}"})
     list_id: UUID | None = Field(default=None, sa_type=Uuid)
     parent_id: UUID | None = Field(default=None, sa_type=Uuid)
-    position: str = _position()
+    position: str = position_field()
     deleted_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     search: Any = Field(default=None, sa_column=search_column("title", "description", schema=SCHEMA))

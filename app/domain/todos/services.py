@@ -28,7 +28,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.db.base import OWNERS_PREFERENCES, OWNERS_TIME_ZONE, table_of
-from app.domain.todos.models import Todo, TodoList
+from app.domain.todos.lists.models import TodoList
+from app.domain.todos.models import Todo
 from app.domain.todos.schemas import DUE_ONCE, MAX_DEPTH, PRIORITIES, TodoMove, TodoQuery, TodoRead
 from app.domain.todos.tree import TreeStatements
 from app.lib.errors import ApiError, Conflict, FieldError, Invalid, NotFound

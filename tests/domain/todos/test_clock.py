@@ -6,7 +6,7 @@ import pytest
 from litestar import Litestar
 
 from app.db.base import table_of
-from app.domain.todos.models import TodoList
+from app.domain.todos.lists.models import TodoList
 from app.lib.persistence.fractional_index import MAX_POSITION
 from tests.domain.todos.verbs import titles
 from tests.factories import insert_rows, insert_todos, todo_row

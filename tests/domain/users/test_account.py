@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 
 from app.db import archive
 from app.db.base import metadata, owners, table_of
-from app.domain.todos.models import TodoList
+from app.domain.todos.lists.models import TodoList
 from app.lib.errors import Unavailable
 from app.lib.http import streaming as stream
 from app.lib.persistence.session import Session

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from uuid_utils.compat import uuid7
 
 from app.db.base import table_of
-from app.domain.todos.models import TodoList
+from app.domain.todos.lists.models import TodoList
 from app.domain.todos.schemas import PRIORITIES as TODO_PRIORITIES
 from app.domain.users.models import Preferences
 from app.domain.users.schemas import PRIORITIES, THEMES, WEEK_STARTS

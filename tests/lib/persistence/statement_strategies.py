@@ -26,7 +26,8 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.sql.elements import quoted_name
 
 from app.db.base import owners, table_of
-from app.domain.todos.models import Todo, TodoList
+from app.domain.todos.lists.models import TodoList
+from app.domain.todos.models import Todo
 from app.domain.users.models import User
 
 todos, lists, users = (table_of(model) for model in (Todo, TodoList, User))

@@ -39,7 +39,8 @@ from sqlmodel import col
 
 from app.db.base import metadata, owners, table_of
 from app.db.idempotency import IdempotencyKey
-from app.domain.todos.models import Todo, TodoList
+from app.domain.todos.lists.models import TodoList
+from app.domain.todos.models import Todo
 from app.domain.todos.services import TodoService
 from app.domain.users.models import User
 from app.lib.persistence.plain_elements import NotScopable

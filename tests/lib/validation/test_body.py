@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from app.domain.todos.batch.services import Batch
+from app.domain.todos.batch.schemas import Batch
 from app.domain.todos.schemas import TodoCreate, TodoUpdate
 from app.lib.errors import BadRequest, FieldError, Invalid
 from app.lib.validation import error_collection

@@ -1,18 +1,13 @@
-"""`/api/{user_id}/tags`: the tags in use."""
+"""The tags of one user's todos."""
 
-from litestar import Controller, get
-from litestar.di import NamedDependency
-from msgspec import Struct
 from sqlalchemy import Integer, Text, bindparam, func, select
 
 from app.db.base import table_of
 from app.domain.todos.models import Todo
 from app.domain.todos.schemas import TodoRead
 from app.domain.todos.services import TodoService
-from app.lib.auth.guards import requires_owner
-from app.lib.auth.scopes import scopes
-from app.lib.http.dependencies import provide
-from app.lib.validation.query import Limit, Offset, Page, Query
+from app.domain.todos.tags.schemas import TagQuery, TagRead
+from app.lib.validation.query import Page
 
 _tags = select(func.unnest(table_of(Todo).c.tags, type_=Text).label("name")).where(TodoService.statements.mine)
 _used = _tags.subquery("tags")
@@ -28,20 +23,6 @@ PAGE = (
 _TOTAL = select(_total)
 
 
-class TagRead(Struct):
-    """A tag, and how many todos outside the trash have it."""
-
-    name: str
-    count: int
-
-
-class TagQuery(Query):
-    """A page of tags."""
-
-    limit: Limit = 20
-    offset: Offset = 0
-
-
 class TagService(TodoService[TodoRead]):
     """The tags of one user's todos."""
 
@@ -51,20 +32,3 @@ class TagService(TodoService[TodoRead]):
         found = rows or (query.offset and await self._read(_TOTAL))
         total = found[0][-1] if found else 0
         return Page([TagRead(name, count) for name, count, _ in rows], total, query.limit, query.offset)
-
-
-class TagController(Controller):
-    """Tags of one user."""
-
-    path = "/{user_id:str}/tags"
-    tags = ["tags"]
-    opt = scopes("todos:read", "todos:write")
-    guards = [requires_owner]
-    dependencies = {"service": provide(TagService)}
-
-    @get()
-    async def list_tags(
-        self, service: NamedDependency[TagService], criteria: NamedDependency[TagQuery]
-    ) -> Page[TagRead]:
-        """List the tags in use, the most used first."""
-        return await service.list_tags(criteria)

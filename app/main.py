@@ -1,8 +1,9 @@
 """Where the parts meet."""
 
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from click import Group
 from litestar import Litestar, Router
@@ -57,8 +58,15 @@ class Commands(CLIPlugin):
             cli.add_command(command)
 
 
-def create_app(settings: Settings | None = None) -> Litestar:
-    """Make the application; the settings come from the environment unless given."""
+type MiddlewareFactory = Callable[[ASGIApp], ASGIApp]
+
+
+def create_app(settings: Settings | None = None, outermost: Sequence[MiddlewareFactory] = ()) -> Litestar:
+    """Make the application; the settings come from the environment unless given.
+
+    `outermost` are middleware for metrics and traces: they see every response, and from its start on
+    `scope["state"]["route"]` is the path template, or "unmatched" where no route was looked for or found.
+    """
     settings = settings or Settings.load()
     log.configure(settings)
     shared = _shared_allowances(settings)
@@ -82,30 +90,37 @@ def create_app(settings: Settings | None = None) -> Litestar:
         raise RuntimeError(f"Not guarded by requires_owner: {open_routes[0].method} {open_routes[0].path}")
     if any_scope := unguarded(app, requires_owner.__name__, requires_scope.__name__):
         raise RuntimeError(f"Not guarded by requires_scope: {any_scope[0].method} {any_scope[0].path}")
-    app.asgi_handler = RequestContextMiddleware(
-        _behind_the_wall(app.asgi_handler, settings, shared, published), settings, secret
-    )
+    verifier = TokenVerifier(KeyRing(*_secrets(settings), *published), settings)
+    inner = _middleware(settings, secret, verifier, shared, published)
+    for wrap in reversed([*outermost, *inner]):
+        app.asgi_handler = wrap(app.asgi_handler)
     return app
 
 
-def _behind_the_wall(
-    router: ASGIApp, settings: Settings, shared: Shared | None, published: list[PublishedKeys]
-) -> ASGIApp:
-    """Put around the router what must see a request before it: from the inside to the outside."""
-    verifier = TokenVerifier(KeyRing(*_secrets(settings), *published), settings)
-    handler: ASGIApp = IdempotencyMiddleware(router, DatabaseAnswers(), settings.body_limit)
-    handler = RetryAfterErasureMiddleware(handler)
+def _middleware(
+    settings: Settings,
+    secret: DeploymentSecret,
+    verifier: TokenVerifier,
+    shared: Shared | None,
+    published: list[PublishedKeys],
+) -> Iterator[MiddlewareFactory]:
+    """Yield the middleware around the router, in the order of execution."""
+    yield partial(RequestContextMiddleware, settings=settings, secret=secret)
+    yield partial(CORSMiddleware, origins=settings.cors_origins, headers=settings.cors_allow_headers)
+    yield partial(AllowedHostsMiddleware, hosts=settings.allowed_hosts)
+    yield Preflight
+    if published:
+        yield partial(FirstKeys, published=published)
+    yield partial(AuthenticationMiddleware, verifier=verifier, settings=settings, shared=shared)
+    # The user is known from here on. A request that waits for its user's share must not hold a place of all users.
+    if settings.max_requests_per_user:
+        yield partial(UserShare, most=settings.max_requests_per_user)
     if settings.max_requests_in_flight:
         address = ClientAddress(settings.trusted_proxies)
-        handler = LoadSheddingMiddleware(handler, settings.max_requests_in_flight, address)
-    if settings.max_requests_per_user:
-        handler = UserShare(handler, settings.max_requests_per_user)
-    handler = AuthenticationMiddleware(handler, verifier, settings, shared)
-    if published:
-        handler = FirstKeys(handler, published)
-    handler = Preflight(handler)
-    handler = AllowedHostsMiddleware(handler, settings.allowed_hosts)
-    return CORSMiddleware(handler, settings.cors_origins, settings.cors_allow_headers)
+        yield partial(LoadSheddingMiddleware, most=settings.max_requests_in_flight, address=address)
+    # These two ask the database, so what is above bounds how many of them run.
+    yield RetryAfterErasureMiddleware
+    yield partial(IdempotencyMiddleware, store=DatabaseAnswers(), body_limit=settings.body_limit)
 
 
 def _shared_allowances(settings: Settings) -> Shared | None:

@@ -1,4 +1,4 @@
-"""The outermost layer: what every answer has, whoever made it: a request id, security headers, a log line."""
+"""What every response has, whoever made it: a request id, security headers, a line in the log."""
 
 import re
 import time
@@ -16,6 +16,7 @@ from app.lib.http.references import PublicPrefix
 from app.lib.middleware.access_log import AccessLog
 from app.lib.settings import Settings
 
+UNMATCHED = "unmatched"  # the route of a request that was refused before routing, or has none
 SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:@/+=-]{1,128}")
 
 
@@ -39,16 +40,16 @@ class RequestContextMiddleware:
         if method == "HEAD":  # GET without the body; in a copy, for the server still has to know
             request = cast("HTTPScope", {**request, "method": "GET"})
             request["state"]["is_head"] = True  # for a body that is a stream
-        fixed = [*self._headers, (b"x-request-id", request_id)]
+        state = request["state"]
         status = 0
 
         async def framed(message: Any) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = message["headers"]
-                told = request["state"].get("headers", ())  # by what is inside
-                message["headers"] = [*map(_amend, headers), *told, *fixed, *_policy(headers)]
+                state["route"] = request.get("path_template", UNMATCHED)
+                more = [*state.get("headers", ()), (b"x-request-id", request_id)]  # the former are of inner middleware
+                message["headers"] = [*self._completed(message["headers"]), *more]
             elif method == "HEAD":
                 message["body"] = b""
             await send(message)
@@ -61,6 +62,15 @@ class RequestContextMiddleware:
             await problem_response(as_api_error(error, request), request)(request, receive, framed)
         finally:
             self._log.write(request, method, status, time.perf_counter() - started)
+
+    def _completed(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Add the headers that every response has, except those that the response sets itself."""
+        completed = [*headers]
+        names = {name for name, _ in completed}
+        if b"allow" in names:
+            completed = [*map(_amend, completed)]
+        defaults = [*self._headers, *_policy(completed)]
+        return completed + [pair for pair in defaults if pair[0] not in names]
 
 
 def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 from rich.console import Console
 
-from app.db.embedded import EmbeddedPostgresError
+from app.db.supervisor import EmbeddedPostgresError
 from benchmarks.database import (
     BenchmarkError,
     copy_to_peer,

@@ -25,7 +25,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from app.db.embedded import EmbeddedPostgresError
+from app.db.supervisor import EmbeddedPostgresError
 from benchmarks.database import BenchmarkError, environment, manage, scratch_database
 from benchmarks.fairness import ATTACKER, Stage, compare
 from benchmarks.servers import HOST, SERVERS, Running, running

@@ -21,6 +21,7 @@ from app.db.embedded import EmbeddedPostgres
 from app.db.migrate import migrate
 from app.lib.settings import PROJECT, Settings
 from app.main import create_app
+from tests.asgi import asgi_transport
 from tests.canaries import COOKIE, leaks
 from tests.support import SECRET, Client, admin_url, database_url, running, token_for
 
@@ -104,7 +105,7 @@ async def client_of(app: Litestar) -> AsyncIterator[Callable[..., Client]]:
 
     def make(user_id: str, **options: Any) -> Client:
         headers = {"Authorization": f"Bearer {token_for(user_id)}", "Cookie": COOKIE} | options.pop("headers", {})
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        transport = asgi_transport(app)
         clients.append(Client(user_id, transport=transport, headers=headers, **options))
         return clients[-1]
 
@@ -128,6 +129,6 @@ def bob(client_of: Callable[..., Client]) -> Client:
 @pytest.fixture
 async def anonymous(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
     """Give a client without a token."""
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    transport = asgi_transport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
         yield client

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from litestar import Litestar
-from sqlalchemy import Table, insert, select
+from sqlalchemy import Dialect, Table, insert, make_url, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from uuid_utils.compat import uuid7
 
@@ -18,6 +18,7 @@ from app.domain.users.models import User
 
 todos = table_of(Todo)
 users = table_of(User)
+DIALECT: Dialect = make_url("postgresql+asyncpg://").get_dialect()()
 
 
 def new_user_id() -> str:

@@ -61,7 +61,7 @@ def call(settings: Settings, *arguments: str) -> tuple[int, str]:
         with friendly_errors():
             raise result.exception
     except SystemExit as end:
-        return int(not isinstance(end.code, int)) or int(end.code), f"{result.output}{end.code}"
+        return end.code if isinstance(end.code, int) else 1, f"{result.output}{end.code}"
 
 
 class Server:

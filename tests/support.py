@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +12,11 @@ import httpx
 import jwt
 from litestar import Litestar
 from sqlalchemy import make_url
+
+from app.lib.settings import Settings
+
+type JsonObject = dict[str, Any]  # tests index deep into documents: a union of all JSON values would hide the subject
+type NewDatabase = Callable[[], Awaitable[str]]
 
 SECRET = "a-secret-for-tests-of-32-bytes-or-more"
 
@@ -31,11 +36,9 @@ class Client(httpx.AsyncClient):
         """Give a path below the user's todos."""
         return self.path("todos", *parts)
 
-    async def create(self, **fields: Any) -> dict[str, Any]:
-        """Create a todo, and give it as the server answered."""
-        response = await self.post(self.todos(), json={"title": "Water the plants"} | fields)
-        assert response.status_code == 201, response.text
-        return response.json()
+    async def create(self, **fields: Any) -> JsonObject:
+        """Create a todo; return it as the server did."""
+        return json_object(await self.post(self.todos(), json={"title": "Water the plants"} | fields), 201)
 
 
 @asynccontextmanager
@@ -73,11 +76,18 @@ def access_token_for(user_id: str, *scopes: str, **claims: Any) -> str:
     return jwt.encode(payload | claims, SECRET, "HS256", {"typ": "at+jwt"})
 
 
-def assert_problem(response: httpx.Response, status: int, detail: str | None = None) -> dict[str, Any]:
-    """Assert that an answer is a problem document of this status, whole and consistent."""
+def json_object(response: httpx.Response, status: int = 200) -> JsonObject:
+    """Return the JSON object of a response that must have this status."""
     assert response.status_code == status, response.text
+    document = response.json()
+    assert isinstance(document, dict), document
+    return document
+
+
+def assert_problem(response: httpx.Response, status: int, detail: str | None = None) -> JsonObject:
+    """Assert that a response is a consistent problem document of this status."""
+    problem = json_object(response, status)
     assert response.headers["content-type"] == "application/problem+json"
-    problem = response.json()
     assert problem["status"] == status
     assert problem.keys() >= {"type", "title", "status", "detail", "instance", "request_id"}
     assert problem["request_id"] == response.headers["x-request-id"]
@@ -90,6 +100,12 @@ def mistakes(response: httpx.Response) -> dict[str, str]:
     """Give the errors of a 422 by pointer or parameter."""
     problem = assert_problem(response, 422)
     return {error.get("pointer", error.get("parameter")): error["detail"] for error in problem["errors"]}
+
+
+def url_of(settings: Settings) -> str:
+    """Return the database URL that the settings must have."""
+    assert settings.database_url is not None
+    return settings.database_url.get_secret_value()
 
 
 def admin_url(url: str) -> str:

@@ -14,7 +14,7 @@ import pytest
 from app.lib.settings import Settings
 from tests.canaries import leaks
 from tests.live import Server, environment, free_port
-from tests.support import SECRET, token_for
+from tests.support import SECRET, token_for, url_of
 
 CANARY = "canary-of-"
 STORE_PASSWORD = f"{CANARY}the-store"
@@ -32,7 +32,7 @@ def server(settings: Settings, request: pytest.FixtureRequest) -> Iterator[Serve
     assert settings.database_url
     env = environment(
         environment="production",
-        database_url=settings.database_url.get_secret_value(),
+        database_url=url_of(settings),
         better_auth_secret=SECRET,
         better_auth_secret_previous=f"{CANARY}the-previous-secret-of-the-server",
         rate_limit_per_minute=100,

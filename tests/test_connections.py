@@ -10,7 +10,7 @@ import pytest
 
 from app.lib.settings import Settings
 from tests.live import PATIENCE_SECONDS, Server, environment, wait_until
-from tests.support import SECRET, token_for
+from tests.support import SECRET, token_for, url_of
 from tests.wire import chunked, converse, request, responses_in
 
 TODOS = "/api/connections/todos"
@@ -25,9 +25,7 @@ ENDLESS_BYTES = 64 * 1024 * 1024
 def server(settings: Settings) -> Iterator[Server]:
     """Run the server on the shared database, with few connections."""
     assert settings.database_url
-    env = environment(
-        database_url=settings.database_url.get_secret_value(), better_auth_secret=SECRET, max_connections=MOST
-    )
+    env = environment(database_url=url_of(settings), better_auth_secret=SECRET, max_connections=MOST)
     with Server(env) as running:
         yield running
 
@@ -122,7 +120,7 @@ def test_an_address_leaves_connections_to_others(server: Server) -> None:
 
 def test_a_stop_ends_connections_that_linger(settings: Settings) -> None:
     assert settings.database_url
-    env = environment(database_url=settings.database_url.get_secret_value(), better_auth_secret=SECRET)
+    env = environment(database_url=url_of(settings), better_auth_secret=SECRET)
     head = request("large", TODOS, "Connection: close", method="POST", framing=["Content-Length: 3000000"])
     with Server(env) as server, socket.create_connection(("127.0.0.1", server.port)) as client:
         client.settimeout(PATIENCE_SECONDS)

@@ -18,6 +18,7 @@ from app.db.migrate import migrate
 from app.lib.http.unread_responses import UnreadResponses
 from app.lib.settings import Settings
 from app.main import create_app
+from tests.asgi import asgi_transport
 from tests.live import fetch, listening, until
 from tests.support import SECRET, Client, admin_url, assert_problem, running, token_for
 
@@ -43,7 +44,7 @@ def settings_of(url: str, **options: Any) -> Settings:
 async def application(url: str, **options: Any) -> AsyncIterator[tuple[Litestar, Callable[[str], Client]]]:
     """Run an application, and give a function that makes clients of its users."""
     async with running(create_app(settings_of(url, **options))) as app, AsyncExitStack() as stack:
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        transport = asgi_transport(app)
 
         def client_of(user: str) -> Client:
             headers = {"Authorization": f"Bearer {token_for(user)}"}

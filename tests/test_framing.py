@@ -7,7 +7,7 @@ import pytest
 
 from app.lib.settings import Settings
 from tests.live import Server, environment
-from tests.support import SECRET, token_for
+from tests.support import SECRET, token_for, url_of
 from tests.wire import chunked, converse, request
 
 USER = "framing"
@@ -39,7 +39,7 @@ STATUSES = {"none": 400, "todo": 201, "request": 400, "request in the next piece
 def server(settings: Settings) -> Iterator[Server]:
     """Run the server on the shared database."""
     assert settings.database_url
-    env = environment(database_url=settings.database_url.get_secret_value(), better_auth_secret=SECRET)
+    env = environment(database_url=url_of(settings), better_auth_secret=SECRET)
     with Server(env) as running:
         yield running
 

@@ -27,13 +27,13 @@ from app.domain.users.services import TRUST_SECONDS
 from app.lib.cli import friendly_errors
 from app.lib.settings import PROJECT, Environment, Settings
 from tests.live import Server, call, environment, manage, query, wait_until
-from tests.support import SECRET, admin_url, token_for
+from tests.support import SECRET, admin_url, token_for, url_of
 
 HEAD = revisions()[-1].revision
 PASSWORD = "hunter2-and-more"
 NOWHERE = f"postgresql://todo:{PASSWORD}@127.0.0.1:1/todo"  # port 1 is nobody's
-COMMANDS = ("run", "migrate", "makemigrations", "showmigrations", "seed", "token", "routes", "check", "health", "users")
-COMMANDS += ("exportuser", "importuser", "eraseuser", "startapp")
+COMMANDS = ["run", "migrate", "makemigrations", "showmigrations", "seed", "token", "routes", "check", "health", "users"]
+COMMANDS += ["exportuser", "importuser", "eraseuser", "startapp"]
 HELP = [*([name] for name in COMMANDS), *(["users", name] for name in ("list", "show", "deactivate", "activate"))]
 ON_A_DATABASE = (
     ["migrate"],
@@ -58,13 +58,8 @@ def make_settings(url: str, **changes: Any) -> Settings:
 
 def env_of(settings: Settings, **changes: object) -> dict[str, str]:
     assert settings.database_url
-    url = settings.database_url.get_secret_value()
+    url = url_of(settings)
     return environment(**{"environment": "test", "database_url": url, "better_auth_secret": SECRET} | changes)
-
-
-def url_of(settings: Settings) -> str:
-    assert settings.database_url
-    return settings.database_url.get_secret_value()
 
 
 def headers_of(user_id: str) -> dict[str, str]:
@@ -141,7 +136,7 @@ def paste(line: str) -> str:
     if shutil.which("curl"):
         return subprocess.run([*words, "--silent", "--fail"], capture_output=True, text=True, check=True).stdout
     pairs = dict(zip(words[1::2], words[2::2], strict=False))  # the address stands behind -X POST
-    headers = [words[at + 1].split(": ", 1) for at, word in enumerate(words) if word == "-H"]
+    headers = dict(words[at + 1].split(": ", 1) for at, word in enumerate(words) if word == "-H")
     return httpx.request(pairs["-X"], words[3], headers=headers, content=pairs["-d"]).raise_for_status().text
 
 

@@ -10,7 +10,7 @@ import pytest
 from app.lib.settings import Settings
 from tests.live import Server, environment
 from tests.nginx import nginx
-from tests.support import SECRET, token_for
+from tests.support import SECRET, token_for, url_of
 from tests.wire import chunked, converse, request
 
 UPGRADES = {
@@ -26,9 +26,7 @@ PIECE = 16 * 1024
 def server(settings: Settings) -> Iterator[Server]:
     """Run the server on the shared database."""
     assert settings.database_url
-    env = environment(
-        database_url=settings.database_url.get_secret_value(), better_auth_secret=SECRET, trusted_proxies="127.0.0.1"
-    )
+    env = environment(database_url=url_of(settings), better_auth_secret=SECRET, trusted_proxies="127.0.0.1")
     with Server(env) as running:
         yield running
 
@@ -63,7 +61,8 @@ def test_each_request_gets_its_own_response(port: int, upgrade: str) -> None:
     """On one connection to nginx and one from it: bodies of all sizes and framings, answered early and late."""
     token = f"Authorization: Bearer {token_for('nginx')}"
     todo = b'{"title": "x"}'
-    sent, statuses = b"", []
+    sent = b""
+    statuses: list[tuple[str, int]] = []
     for size, in_chunks, line in product((0, 14, PIECE, 5 * PIECE, 25 * PIECE), (False, True), (token, "X-No: token")):
         body = todo.ljust(size) if size else b""
         framing = ["Transfer-Encoding: chunked"] if in_chunks else [f"Content-Length: {size}"]

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from litestar import Litestar
 from sqlalchemy import URL, func, insert, make_url, select, text
@@ -22,6 +21,7 @@ from app.db.migrate import migrate
 from app.lib.persistence import scope_guard as tripwire
 from app.lib.settings import Settings
 from app.main import create_app
+from tests.asgi import asgi_transport
 from tests.factories import users
 from tests.support import SECRET, Client, admin_url, running, token_for
 
@@ -107,7 +107,7 @@ async def pooled_app(pooled_url: str, rls: bool) -> AsyncIterator[Litestar]:
 async def carol(pooled_app: Litestar) -> AsyncIterator[Client]:
     user_id = f"carol-{secrets.token_hex(8)}"
     headers = {"Authorization": f"Bearer {token_for(user_id)}"}
-    transport = httpx.ASGITransport(pooled_app, raise_app_exceptions=False)
+    transport = asgi_transport(pooled_app)
     async with Client(user_id, transport=transport, headers=headers) as client:
         yield client
 

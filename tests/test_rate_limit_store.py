@@ -24,7 +24,7 @@ from app.lib.shared_rate_limit import MAX_CONNECTIONS, AllowanceStore, SharedAll
 from app.main import create_app
 from tests.lib.raw import ask, bearer
 from tests.live import Server, environment, free_port, until, wait_until
-from tests.support import SECRET, running, token_for
+from tests.support import SECRET, running, token_for, url_of
 
 PASSWORD = "a-canary-of-the-store"
 REQUESTS = 60
@@ -258,7 +258,7 @@ class TestOverHttp:
     def test_processes_of_a_server_share_it(self, settings: Settings, redis: Redis) -> None:
         assert settings.database_url
         env = environment(
-            database_url=settings.database_url.get_secret_value(),
+            database_url=url_of(settings),
             better_auth_secret=SECRET,
             rate_limit_per_minute=REQUESTS,
             rate_limit_store_url=redis.url,
@@ -275,7 +275,7 @@ def _plain(settings: Settings) -> dict[str, Any]:
     assert settings.database_url
     return {
         "environment": "test",
-        "database_url": settings.database_url.get_secret_value(),
+        "database_url": url_of(settings),
         "better_auth_secret": SECRET,
     }
 

@@ -9,7 +9,7 @@ import pytest
 
 from app.lib.settings import PROJECT, Settings
 from tests.live import MANAGE, Server, environment
-from tests.support import SECRET
+from tests.support import SECRET, url_of
 
 README = (PROJECT / "README.md").read_text()
 
@@ -21,7 +21,7 @@ def tour(settings: Settings) -> list[str]:
         pytest.skip("curl is not installed: apt-get install curl")
     script = re.search(r"```bash\n(.*?)```", README, re.DOTALL)
     assert script
-    env = environment(database_url=settings.database_url.get_secret_value(), better_auth_secret=SECRET)
+    env = environment(database_url=url_of(settings), better_auth_secret=SECRET)
     with Server(env) as server:
         text = script[1].replace("http://127.0.0.1:8000", server.url)
         text = text.replace("uv run manage.py", f"'{sys.executable}' '{MANAGE}'")

@@ -21,6 +21,7 @@ from app.db.embedded import EmbeddedPostgres
 from app.db.migrate import migrate
 from app.lib.settings import Settings
 from app.main import create_app
+from tests.asgi import asgi_transport
 from tests.live import Server, environment, fetch, free_port, listening, query, until, wait_until
 from tests.support import SECRET, Client, admin_url, assert_problem, running, token_for
 
@@ -203,7 +204,7 @@ class Cable:
 async def application(url: str, **changes: Any) -> AsyncIterator[tuple[Litestar, Client]]:
     """Run an application, and give a client of it."""
     async with running(create_app(make_settings(url, **changes))) as app:
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        transport = asgi_transport(app)
         headers = {"Authorization": f"Bearer {token_for('alice')}"}
         async with Client("alice", transport=transport, headers=headers) as client:
             yield app, client

@@ -13,14 +13,14 @@ import pytest
 from app.lib.log import SERVER_LINES_PER_MINUTE
 from app.lib.settings import Settings
 from tests.live import PATIENCE_SECONDS, Server, environment, wait_until
-from tests.support import SECRET, token_for
+from tests.support import SECRET, token_for, url_of
 
 
 @pytest.fixture(scope="module")
 def server(settings: Settings) -> Iterator[Server]:
     """Run the server on the shared database."""
     assert settings.database_url
-    env = environment(database_url=settings.database_url.get_secret_value(), better_auth_secret=SECRET)
+    env = environment(database_url=url_of(settings), better_auth_secret=SECRET)
     with Server(env) as running:
         yield running
 
@@ -31,7 +31,7 @@ def impatient(settings: Settings) -> Iterator[Server]:
     assert settings.database_url
     env = environment(
         environment="production",
-        database_url=settings.database_url.get_secret_value(),
+        database_url=url_of(settings),
         better_auth_secret=SECRET,
         client_timeout=0.3,
         max_connections=20,

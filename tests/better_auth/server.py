@@ -20,6 +20,7 @@ from app.db.config import Database
 from app.db.migrate import differences, migrate
 from app.lib.settings import PROJECT, Settings
 from app.main import create_app
+from tests.asgi import asgi_transport
 from tests.live import environment, fetch, until, wait_until
 from tests.support import running
 
@@ -204,7 +205,7 @@ async def api(server: BetterAuth, **given: Any) -> AsyncIterator[httpx.AsyncClie
     """Run the application on the server's keys and database; give a client without a token."""
     keys = {"better_auth_jwks_url": server.jwks_url} if "better_auth_secret" not in given else {}
     app = create_app(Settings(environment="test", database_url=server.database_url, **(keys | given)))
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    transport = asgi_transport(app)
     async with running(app), httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
         yield client
 

@@ -13,7 +13,7 @@ import jwt
 import pytest
 
 from tests.better_auth.server import BetterAuth, Person, api, bearer, claims_of, migrated, sign_up, status
-from tests.support import assert_problem
+from tests.support import JsonObject, assert_problem, json_object
 
 RESOURCE = "https://api.example.com/api"
 INVALID = "Invalid or expired token"
@@ -47,7 +47,7 @@ async def client(provider: BetterAuth) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def tokens_of(http: httpx.AsyncClient, person: Person, scope: str, resource: str = RESOURCE) -> dict[str, Any]:
+async def tokens_of(http: httpx.AsyncClient, person: Person, scope: str, resource: str = RESOURCE) -> JsonObject:
     """Let the person grant the scopes to the client `agent`, and exchange the code for tokens."""
     server, verifier = person.server, secrets.token_urlsafe(32)
     agent, base = server.printed["clients"]["agent"], f"{server.url}/api/auth/oauth2"
@@ -63,12 +63,10 @@ async def tokens_of(http: httpx.AsyncClient, person: Person, scope: str, resourc
     return await token_response(http, server, "agent", exchanged | {"redirect_uri": server.printed["redirect"]})
 
 
-async def token_response(http: httpx.AsyncClient, server: BetterAuth, name: str, body: dict[str, str]) -> Any:
+async def token_response(http: httpx.AsyncClient, server: BetterAuth, name: str, body: dict[str, str]) -> JsonObject:
     client = server.printed["clients"][name]
     credentials = (client["client_id"], client["client_secret"])
-    response = await http.post(f"{server.url}/api/auth/oauth2/token", data=body, auth=credentials)
-    assert response.status_code == 200, response.text
-    return response.json()
+    return json_object(await http.post(f"{server.url}/api/auth/oauth2/token", data=body, auth=credentials))
 
 
 async def test_access_token_does_what_its_scopes_say(

@@ -17,8 +17,8 @@ from tests.live import free_port
 
 SNIPPETS = re.findall(r"^```ts\n(.*?)^```", (PROJECT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
 NAMES = ("auth", "auth-client", "oauth")  # in the order of the README
-TSC = ("--strict", "--skipLibCheck", "--module", "esnext", "--moduleResolution", "bundler", "--target", "es2022")
-TSC += ("--lib", "es2022,dom,dom.iterable", "--types", "node")
+TSC = ["--strict", "--skipLibCheck", "--module", "esnext", "--moduleResolution", "bundler", "--target", "es2022"]
+TSC += ["--lib", "es2022,dom,dom.iterable", "--types", "node"]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def compiled(installed: Path) -> Iterator[Path]:
     folder.mkdir(exist_ok=True)
     for name, text in zip(NAMES, SNIPPETS, strict=True):
         (folder / f"{name}.ts").write_text(text)
-    command = [installed / "node_modules" / ".bin" / "tsc", *TSC, *(f"{name}.ts" for name in NAMES)]
+    command = [str(installed / "node_modules" / ".bin" / "tsc"), *TSC, *(f"{name}.ts" for name in NAMES)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     try:
         assert done.returncode == 0, done.stdout

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+import pytest
 
 from .description import Description
 from .tokens import Tokens
@@ -50,15 +51,15 @@ class User:
 
     def create(self, **fields: Any) -> dict[str, Any]:
         """Create a todo."""
-        return body(self.post("/todos", json={"title": "Water the plants"} | fields), 201)
+        return json_object(self.post("/todos", json={"title": "Water the plants"} | fields), 201)
 
     def read(self, todo_id: str) -> dict[str, Any]:
         """Read a todo."""
-        return body(self.get(f"/todos/{todo_id}"))
+        return json_object(self.get(f"/todos/{todo_id}"))
 
     def page(self, **parameters: Any) -> dict[str, Any]:
         """Read a page of todos."""
-        return body(self.get("/todos", params=parameters))
+        return json_object(self.get("/todos", params=parameters))
 
     def titles(self, **parameters: Any) -> list[str]:
         """Read the titles of a page of todos."""
@@ -92,16 +93,32 @@ def body(response: httpx.Response, status: int = 200) -> Any:
     return response.json() if response.content else None
 
 
+def json_object(response: httpx.Response, status: int = 200) -> dict[str, Any]:
+    """Return the JSON object of a response that must have this status."""
+    document = body(response, status)
+    assert isinstance(document, dict), document
+    return document
+
+
 def problem(response: httpx.Response, status: int, detail: str | None = None) -> dict[str, Any]:
     """Give the problem document of an error; its shape is held by `hold_to_the_contract`."""
-    found: dict[str, Any] = body(response, status)
-    assert detail is None or found["detail"] == detail, found
-    return found
+    document = json_object(response, status)
+    assert detail is None or document["detail"] == detail, document
+    return document
 
 
 def mistakes(response: httpx.Response) -> set[str]:
     """Give the pointers and parameters that a 422 names."""
     return {error.get("pointer", error.get("parameter")) for error in problem(response, 422)["errors"]}
+
+
+def section(title: str) -> Callable[[str], pytest.MarkDecorator]:
+    """Return a function that marks a test with the sentence of this section of docs/contract.md that it checks."""
+
+    def sentence(text: str) -> pytest.MarkDecorator:
+        return pytest.mark.contract(title, text)
+
+    return sentence
 
 
 def at_once[T](calls: Iterable[Callable[[], T]]) -> list[T]:

@@ -13,7 +13,7 @@ import json
 import secrets
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put the broken sentence beside a failure."""
-    report: Any = yield
+    report = yield
     if report.failed:
         said = [f"{mark.args[0]}: {mark.args[1]}" for mark in item.iter_markers("contract")]
         report.sections.append(("docs/contract.md", "\n".join(said)))

@@ -2,7 +2,6 @@
 
 import unicodedata
 from functools import partial
-from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -11,7 +10,7 @@ FILLERS = "\u115f\u1160\u3164\uffa0\u2800\U0001d159"
 nfc = partial(unicodedata.normalize, "NFC")
 
 
-def examples(number: int) -> Any:
+def examples(number: int) -> settings:
     """Run a property this often."""
     return settings(max_examples=number, deadline=None, derandomize=True, database=None)
 

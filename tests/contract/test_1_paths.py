@@ -2,17 +2,16 @@
 
 import secrets
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
-from .api import Api, User, body, problem
+from .api import Api, User, body, problem, section
 from .routes import ADMIN, CORE, FULL, ON_A_ROW, Route, parameters
 
-says = partial(pytest.mark.contract, "1. Who is asking")
+says = section("1. Who is asking")
 
 FORBIDDEN = "Forbidden: not authorized to access this resource"
 type Anybody = Callable[..., httpx.Response]

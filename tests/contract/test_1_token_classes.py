@@ -1,16 +1,15 @@
 """1. Who is asking: session tokens, access tokens of OAuth clients, and what is neither."""
 
-from functools import partial
 from typing import Any
 
 import pytest
 
-from .api import Api, User, body, problem
+from .api import Api, User, body, problem, section
 from .routes import ACCOUNT, ADMIN, CORE, LISTS, OWN, TASKS, TODOS, Route
 from .tokens import Tokens
 
 pytestmark = pytest.mark.full
-says = partial(pytest.mark.contract, "1. Who is asking")
+says = section("1. Who is asking")
 
 INVALID = "Invalid or expired token"
 AS_ACCESS_TOKEN = {"alg": "HS256", "typ": "at+jwt"}

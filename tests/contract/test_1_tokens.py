@@ -3,17 +3,16 @@
 import json
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 
-from .api import Api, User, body, problem
+from .api import Api, User, body, problem, section
 from .tokens import Tokens, encoded, signed
 
 pytestmark = pytest.mark.core
-says = partial(pytest.mark.contract, "1. Who is asking")
+says = section("1. Who is asking")
 
 MISSING = "Missing authentication token"
 INVALID = "Invalid or expired token"

@@ -1,16 +1,15 @@
 """2. Errors. Their shape is held by `api.hold_to_the_contract`, on each answer that any test gets."""
 
 import json
-from functools import partial
 from typing import Any
 
 import pytest
 
-from .api import User, body, mistakes, problem
+from .api import User, body, mistakes, problem, section
 from .routes import CORE, Route
 
 pytestmark = pytest.mark.core
-says = partial(pytest.mark.contract, "2. Errors")
+says = section("2. Errors")
 
 JSON = {"Content-Type": "application/json"}
 MIB = 1024 * 1024

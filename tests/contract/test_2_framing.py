@@ -1,14 +1,13 @@
 """2. Errors: what a request is, before anybody looks at what it says."""
 
 import secrets
-from functools import partial
 
 import pytest
 
-from .api import Api, User, body, problem
+from .api import Api, User, body, problem, section
 
 pytestmark = pytest.mark.full
-says = partial(pytest.mark.contract, "2. Errors")
+says = section("2. Errors")
 
 JSON = {"Content-Type": "application/json"}
 

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -12,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .api import User, body, mistakes, problem
+from .api import User, body, mistakes, problem, section
 from .routes import CORE, FULL, Route, parameters
 from .strategies import examples, printable, storable
 
-says = partial(pytest.mark.contract, "3. JSON")
+says = section("3. JSON")
 core = pytest.mark.core
 
 FIELDS = (

@@ -1,17 +1,16 @@
 """4. Todos: many operations in one."""
 
 import secrets
-from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
-from .api import User, body, mistakes, problem
+from .api import User, body, mistakes, problem, section
 
 pytestmark = pytest.mark.full
-says = partial(pytest.mark.contract, "4. Todos /api/{user_id}/todos")
+says = section("4. Todos /api/{user_id}/todos")
 
 
 def send(user: User, *operations: Any, **options: Any) -> httpx.Response:

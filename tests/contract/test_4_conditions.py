@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
-from .api import User, at_once, body, mistakes, problem
+from .api import User, at_once, body, mistakes, problem, section
 from .routes import CORE, Route
 
 pytestmark = pytest.mark.full
-says = partial(pytest.mark.contract, "4. Todos /api/{user_id}/todos")
+says = section("4. Todos /api/{user_id}/todos")
 
 WRITES = [route for route in CORE if "{id}" in route.path and route.method != "GET"]
 of_writes = pytest.mark.parametrize("route", WRITES, ids=lambda route: f"{route.method} {route.path}")

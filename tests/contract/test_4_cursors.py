@@ -1,7 +1,6 @@
 """4. Todos: pages by cursor."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import httpx
@@ -9,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .api import User, body, mistakes
+from .api import User, body, mistakes, section
 from .strategies import examples
 
 pytestmark = pytest.mark.full
-says = partial(pytest.mark.contract, "4. Todos /api/{user_id}/todos")
+says = section("4. Todos /api/{user_id}/todos")
 
 DUE = (None, "2026-03-01T12:00:00Z", "2026-03-02T12:00:00Z")
 
@@ -26,11 +25,11 @@ def page_after(user: User, page: dict[str, Any], **parameters: Any) -> dict[str,
 def walked(user: User, **parameters: Any) -> list[dict[str, Any]]:
     """Read a list to its end, page by page."""
     page = user.page(**parameters)
-    found = page["items"]
+    items: list[dict[str, Any]] = page["items"]
     while page["next_cursor"]:
         page = page_after(user, page, **parameters)
-        found += page["items"]
-    return found
+        items += page["items"]
+    return items
 
 
 def fill(user: User, number: int) -> list[dict[str, Any]]:

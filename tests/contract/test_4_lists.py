@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -10,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .api import User, mistakes
+from .api import User, mistakes, section
 from .strategies import examples
 
 pytestmark = pytest.mark.core
-says = partial(pytest.mark.contract, "4. Todos /api/{user_id}/todos")
+says = section("4. Todos /api/{user_id}/todos")
 
 RANK = ("none", "low", "medium", "high")
 
@@ -209,8 +208,9 @@ class TestSorts:
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 moments = st.integers(-3, 3).map(lambda hours: (DAY + timedelta(hours=hours)).isoformat())
+no_due: dict[str, str] = {}
 dues = (
-    st.just({})
+    st.just(no_due)
     | moments.map(lambda at: {"due_at": at})
     | st.sampled_from(["2026-02-28", "2026-03-01"]).map(lambda day: {"due_date": day})
 )
@@ -223,7 +223,7 @@ fields = st.fixed_dictionaries(
         "tags": some_tags,
     }
 )
-todos = st.lists(st.builds(dict, fields) | st.builds(lambda one, other: one | other, fields, dues), max_size=10)
+todos = st.lists(fields | st.builds(lambda one, other: one | other, fields, dues), max_size=10)
 queries = st.fixed_dictionaries(
     {},
     optional={

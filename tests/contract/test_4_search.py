@@ -1,14 +1,13 @@
 """4. Todos: full text, and what is due."""
 
 from datetime import UTC, date, datetime, timedelta, timezone
-from functools import partial
 
 import pytest
 
-from .api import User, body, mistakes
+from .api import User, body, mistakes, section
 
 pytestmark = pytest.mark.full
-says = partial(pytest.mark.contract, "4. Todos /api/{user_id}/todos")
+says = section("4. Todos /api/{user_id}/todos")
 
 
 class TestSearch:

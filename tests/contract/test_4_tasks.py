@@ -1,14 +1,13 @@
 """4. Todos: the `tasks` dialect."""
 
-from functools import partial
 from typing import Any
 
 import pytest
 
-from .api import User, body, mistakes, problem
+from .api import User, body, json_object, mistakes, problem, section
 
 pytestmark = pytest.mark.full
-says = partial(pytest.mark.contract, "The tasks dialect")
+says = section("The tasks dialect")
 
 FIELDS = {"id", "user_id", "title", "description", "completed", "priority", "due_date", "tags"}
 FIELDS |= {"created_at", "updated_at"}
@@ -16,7 +15,7 @@ FIELDS |= {"created_at", "updated_at"}
 
 def create(user: User, **fields: Any) -> dict[str, Any]:
     """Create a task."""
-    return body(user.post("/tasks", json={"title": "Water the plants"} | fields), 201)
+    return json_object(user.post("/tasks", json={"title": "Water the plants"} | fields), 201)
 
 
 def titles(user: User, **parameters: Any) -> list[str]:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .api import User, at_once, body, mistakes, problem
+from .api import User, at_once, body, mistakes, problem, section
 from .strategies import examples
 
 pytestmark = pytest.mark.full
-says = partial(pytest.mark.contract, "4. Todos /api/{user_id}/todos")
+says = section("4. Todos /api/{user_id}/todos")
 
 
 def chain(user: User, length: int) -> list[str]:

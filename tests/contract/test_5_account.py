@@ -4,15 +4,14 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import pytest
 
-from .api import User, body, mistakes, problem
+from .api import User, body, mistakes, problem, section
 
 pytestmark = pytest.mark.full
-says = partial(pytest.mark.contract, "5. The rest")
+says = section("5. The rest")
 FORBIDDEN = "Forbidden: not authorized to access this resource"
 PATIENCE_SECONDS = 60
 

@@ -6,18 +6,18 @@ from urllib.parse import quote
 
 import pytest
 
-from .api import User, at_once, body, mistakes, problem
+from .api import User, at_once, body, json_object, mistakes, problem, section
 
 pytestmark = pytest.mark.full
-says = partial(pytest.mark.contract, "5. The rest")
-of_todos = partial(pytest.mark.contract, "4. Todos /api/{user_id}/todos")
+says = section("5. The rest")
+of_todos = section("4. Todos /api/{user_id}/todos")
 
 COLORS = ["#000000", "#ff8800", "#abcdef", None]
 
 
 def create(user: User, name: str, **fields: Any) -> dict[str, Any]:
     """Create a list."""
-    return body(user.post("/lists", json={"name": name} | fields), 201)
+    return json_object(user.post("/lists", json={"name": name} | fields), 201)
 
 
 def names(user: User, **parameters: Any) -> list[str]:

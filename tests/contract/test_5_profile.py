@@ -1,15 +1,14 @@
 """5. The rest: the user's own profile and preferences."""
 
 import secrets
-from functools import partial
 from typing import Any
 
 import pytest
 
-from .api import Api, User, body, mistakes, problem
+from .api import Api, User, body, mistakes, problem, section
 
 pytestmark = pytest.mark.full
-says = partial(pytest.mark.contract, "5. The rest")
+says = section("5. The rest")
 
 PROFILE = {"id", "email", "name", "image", "bio", "time_zone", "created_at", "updated_at"}
 NOTIFICATIONS = dict.fromkeys(("email", "push", "due_reminders", "daily_summary"), False)

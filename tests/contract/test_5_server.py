@@ -7,12 +7,12 @@ from typing import Any
 import httpx
 import pytest
 
-from .api import Api, User, at_once, body, problem
+from .api import Api, User, at_once, body, json_object, problem, section
 from .routes import ADMIN, CORE, FULL
 
 pytestmark = pytest.mark.full
-says = partial(pytest.mark.contract, "5. The rest")
-defaults = partial(pytest.mark.contract, "6. Defaults that a deployment can set")
+says = section("5. The rest")
+defaults = section("6. Defaults that a deployment can set")
 
 READ = ("/todos", "/todos?limit=1", "/tasks", "/nothing")
 
@@ -70,7 +70,7 @@ def test_health(api: Api, alice: User) -> None:
 @pytest.fixture
 def document(alice: User) -> dict[str, Any]:
     """Give the OpenAPI document."""
-    return body(alice.get("/api/schema/openapi.json"))
+    return json_object(alice.get("/api/schema/openapi.json"))
 
 
 @says("The OpenAPI 3.1 document at /api/schema/openapi.json")

@@ -31,15 +31,15 @@ from sqlalchemy import (
     Time,
     Uuid,
 )
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.schema import CreateTable
 
 from app.db.archive import kinds
 from app.db.base import metadata
 from app.lib.settings import Settings
+from tests.factories import DIALECT
 from tests.live import call, query
-from tests.support import SECRET
+from tests.support import SECRET, url_of
 
 LIST, PARENT, CHILD = (UUID(f"01990000-0000-7000-8000-00000000000{number}") for number in (3, 2, 1))
 MOMENT = datetime(2026, 3, 1, 12, 30, 15, 123456, UTC)
@@ -58,7 +58,7 @@ def settings(new_database: Callable[[], Any]) -> Settings:
 def sql(settings: Settings) -> Callable[..., list[tuple[Any, ...]]]:
     """Give a function that runs SQL in that database."""
     assert settings.database_url
-    url = settings.database_url.get_secret_value()
+    url = url_of(settings)
     return lambda text, *arguments: query(url, text, *arguments)
 
 
@@ -202,7 +202,7 @@ def lines(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> list[
     call(settings, "seed", "--user", "bob", "--todos", "3")
     assert settings.database_url
     query(
-        settings.database_url.get_secret_value(),
+        url_of(settings),
         "INSERT INTO app.lists (user_id, id, name) VALUES ('bob', $1, 'Errands')",
         LIST,
     )
@@ -366,7 +366,7 @@ def ledgers(sql: Callable[..., Any]) -> Iterator[None]:
         ),
     )
     kinds.cache_clear()
-    sql(str(CreateTable(table).compile(dialect=postgresql.dialect())))
+    sql(str(CreateTable(table).compile(dialect=DIALECT)))
     yield
     sql("DROP TABLE app.ledgers")
     metadata.remove(table)

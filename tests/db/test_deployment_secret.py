@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from litestar import Litestar
 
@@ -19,6 +18,7 @@ from app.lib.log import UNKNOWN_USER, user_pseudonymizer
 from app.lib.settings import Settings
 from app.lib.validation.cursors import CursorSeal
 from app.main import create_app
+from tests.asgi import asgi_transport
 from tests.lib.auth.test_jwks import key_set, published, signed
 from tests.support import Client, mistakes, running
 
@@ -40,7 +40,7 @@ async def apps(published_only: Settings) -> AsyncIterator[list[Litestar]]:
 
 def client_of(app: Litestar, user_id: str) -> Client:
     headers = {"Authorization": f"Bearer {signed('EdDSA', sub=user_id).decode()}"}
-    return Client(user_id, transport=httpx.ASGITransport(app, raise_app_exceptions=False), headers=headers)
+    return Client(user_id, transport=asgi_transport(app), headers=headers)
 
 
 async def test_processes_share_it_and_it_is_not_the_database_url(

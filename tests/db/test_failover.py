@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-import httpx
 import pytest
 from litestar import Litestar
 
@@ -16,6 +15,7 @@ from app.lib.middleware import access_log as request_log
 from app.lib.persistence.errors import MEANINGS
 from app.lib.settings import Settings
 from app.main import create_app
+from tests.asgi import asgi_transport
 from tests.live import call, fetch, until
 from tests.support import SECRET, Client, admin_url, assert_problem, running, token_for
 
@@ -45,7 +45,7 @@ def settings_of(url: str) -> Settings:
 @asynccontextmanager
 async def application(url: str) -> AsyncIterator[tuple[Litestar, Client]]:
     async with running(create_app(settings_of(url))) as app:
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        transport = asgi_transport(app)
         headers = {"Authorization": f"Bearer {token_for('alice')}"}
         async with Client("alice", transport=transport, headers=headers) as client:
             yield app, client

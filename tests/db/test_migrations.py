@@ -200,6 +200,7 @@ class TestEquality:
         for script in migrations.revisions():
             await migrate(database, script.revision)
             before = await snapshot(url)
+            assert script.down_revision is None or isinstance(script.down_revision, str)
             await migrate(database, script.down_revision or "zero")
             await migrate(database, script.revision)
             assert await snapshot(url) == before
@@ -518,6 +519,7 @@ class TestFoldedListNames:
         assert [row["name"] for row in rows] == names * 2
         assert [row["version"] for row in rows[:9]] == [1, 2, 2, 1, 1, 2, 2, 2, 1]
         todo = await connection.fetchrow("SELECT title, tags FROM app.todos WHERE user_id = 'alice'")
+        assert todo is not None
         assert tuple(todo) == ("\u00e9", ["b", "\u00e9", "a"])
         assert await connection.fetchval("SELECT name FROM app.users WHERE id = 'alice'") == "Zo\u00e9"
         await migrate(database, self.BEFORE)

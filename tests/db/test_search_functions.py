@@ -12,7 +12,7 @@ from app.db.config import Database
 from app.db.migrate import migrate
 from app.lib.settings import Settings
 from tests.live import fetch
-from tests.support import SECRET, admin_url
+from tests.support import SECRET, admin_url, url_of
 
 BEFORE = "20261121_0500"
 OMITTED = (range(0x3400, 0xA000), range(0xAC00, 0xD7A4), range(0xD800, 0xF900), range(0x17000, 0x1B000))
@@ -34,9 +34,7 @@ async def url(new_database: Callable[[], Any]) -> str:
 @pytest.fixture
 async def database(url: str) -> AsyncIterator[Database]:
     """An empty database."""
-    database = Database(
-        Settings(_env_file=None, environment="test", database_url=url, better_auth_secret=SECRET)  # type: ignore[call-arg]
-    )
+    database = Database(Settings(_env_file=None, environment="test", database_url=url, better_auth_secret=SECRET))
     yield database
     await database.close()
 
@@ -44,7 +42,7 @@ async def database(url: str) -> AsyncIterator[Database]:
 @pytest.fixture
 async def connection(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
     """A connection to a migrated database."""
-    connection = await asyncpg.connect(admin_url(settings.database_url.get_secret_value()))
+    connection = await asyncpg.connect(admin_url(url_of(settings)))
     yield connection
     await connection.close()
 

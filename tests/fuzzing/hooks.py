@@ -70,7 +70,7 @@ def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool
     if type(failure).__name__ != "RejectedPositiveData" or response.status_code != 422:
         return True
     if not response.content:  # the answer to HEAD does not say why, the same one to GET does
-        return case.method != "HEAD"
+        return str(case.method) != "HEAD"
     is_part = case.method == "PATCH" or case.path.endswith("/batch")
     allowed = BEYOND_SCHEMAS | OF_PARTS if is_part else BEYOND_SCHEMAS
     return not {error["detail"] for error in response.json()["errors"]} <= allowed

@@ -13,6 +13,7 @@ from app.lib.auth.scopes import scope_of
 from app.lib.http.routes import operations
 from app.lib.settings import Settings
 from app.main import create_app
+from tests.asgi import asgi_transport
 from tests.support import SECRET, access_token_for, assert_problem, running, token_for
 
 ISSUER = "https://app.example.com/api/auth"
@@ -82,7 +83,7 @@ def access_token(*scopes: str, user_id: str = USER, **claims: Any) -> str:
 async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """Give a client of an application that takes access tokens."""
     app = create_app(settings.model_copy(update={"better_auth_issuer": [ISSUER], "resource": RESOURCE}))
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    transport = asgi_transport(app)
     async with running(app), httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
         yield client
 

@@ -23,8 +23,8 @@ class Description:
 
     def operation(self, method: str, path: str) -> Schema:
         """Give what is said of an operation; nothing of the documentation itself."""
-        item: Schema = self._document["paths"].get(path, {})
-        return item.get(method.lower(), {})
+        operation: Schema = self._document["paths"].get(path, {}).get(method.lower(), {})
+        return operation
 
     def body(self, method: str, path: str) -> Schema | None:
         """Give the schema of the body, if there is one."""
@@ -51,8 +51,10 @@ class Description:
         schema = self.resolved(schema)
         if choices := schema.get("anyOf", schema.get("oneOf")):
             return self.value(choices[0], text)
-        if named := schema.get("enum", [schema["const"]] if "const" in schema else []):
-            return named[-1]
+        if "const" in schema:
+            return schema["const"]
+        if "enum" in schema:
+            return schema["enum"][-1]
         kinds = schema.get("type", "string")
         kind = kinds if isinstance(kinds, str) else next(each for each in kinds if each != "null")
         if kind == "object":
@@ -65,7 +67,8 @@ class Description:
     def references(self, schema: Schema, body: Any) -> Iterator[list[str | int]]:
         """Give the places in a body that hold ids."""
         schema = self.resolved(schema)
-        for choice in schema.get("anyOf", schema.get("oneOf", ())):
+        choices: list[Schema] = schema.get("anyOf") or schema.get("oneOf") or []
+        for choice in choices:
             yield from self.references(choice, body)
         if schema.get("format") == "uuid":
             yield []
@@ -84,7 +87,7 @@ def _text(schema: Schema, text: str) -> str:
     examples = schema.get("examples", [])
     pattern, longest = schema.get("pattern", ""), schema.get("maxLength", len(text))
     candidates = [*examples, text] if known else [text, *examples]
-    for candidate in (*candidates, *FORMS):
+    for candidate in map(str, (*candidates, *FORMS)):
         if len(candidate) <= longest and re.search(pattern, candidate):
             return candidate
     raise AssertionError(f"No value fits {schema}: add one to FORMS")

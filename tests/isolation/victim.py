@@ -4,13 +4,13 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import httpx
 from litestar import Litestar
 from sqlalchemy import ARRAY, Column, String, Table, func, literal, select, update
 from sqlalchemy.exc import DBAPIError
 
 from app.db.base import metadata, owners
 from app.lib.http.routes import operations
+from tests.asgi import asgi_transport
 from tests.isolation.values import Description, placed
 from tests.support import Client, token_for
 
@@ -37,7 +37,7 @@ class Persona:
         self.cursors: dict[str, str] = {}
         self.etags: set[str] = set()
         self._description = description
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        transport = asgi_transport(app)
         token = token_for(self.user_id, email=f"{self.secret}@example.com", name=self.secret, **claims)
         self.client = Client(self.user_id, transport=transport, headers={"Authorization": f"Bearer {token}"})
 

@@ -1,15 +1,15 @@
-"""Requests that an HTTP client would tidy up before it sends them: ASGI scopes made by hand, as a server makes them."""
-
-from urllib.parse import unquote
+"""Send requests that an HTTP client would normalize: ASGI scopes with the path and headers exactly as given."""
 
 from litestar import Litestar
+from litestar.types import HTTPReceiveMessage, Message
 from msgspec import Struct
 
-from tests.support import token_for
+from tests.asgi import http_scope
+from tests.support import SECRET, token_for
 
 
 class Answer(Struct):
-    """What the application sent."""
+    """The application's response."""
 
     status: int
     headers: dict[str, str]
@@ -25,41 +25,26 @@ async def ask(
     host: str | None = "testserver",
     version: str = "1.1",
 ) -> Answer:
-    """Send a request whose path and headers arrive just as they are written here; a Host among them replaces `host`."""
+    """Send a request without changing its path and headers; a Host among the headers replaces `host`."""
     if host is not None and not any(name.lower() == "host" for name, _ in headers):
         headers = (("Host", host), *headers)
-    raw_path, _, query = path.partition("?")
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": version,
-        "method": method,
-        "scheme": "http",
-        "path": unquote(raw_path),
-        "raw_path": raw_path.encode(),
-        "root_path": "",
-        "query_string": query.encode(),
-        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers],
-        "client": ("127.0.0.1", 50000),
-        "server": ("testserver", 80),
-        "state": {},
-    }
+    encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers]
     answer = Answer(0, {}, b"")
 
-    async def receive() -> dict[str, object]:
+    async def receive() -> HTTPReceiveMessage:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    async def send(message: dict[str, object]) -> None:
+    async def send(message: Message) -> None:
         if message["type"] == "http.response.start":
             answer.status = message["status"]
             answer.headers = {name.decode(): value.decode() for name, value in message["headers"]}
-        else:
-            answer.body += message.get("body", b"")
+        elif message["type"] == "http.response.body":
+            answer.body += message["body"]
 
-    await app(scope, receive, send)
+    await app(http_scope(path, *encoded, method=method, version=version), receive, send)
     return answer
 
 
-def bearer(user_id: object, **options: object) -> tuple[str, str]:
-    """Give the Authorization header of a user's token."""
-    return ("Authorization", f"Bearer {token_for(user_id, **options)}")
+def bearer(user_id: object, *, secret: str = SECRET, algorithm: str = "HS256", **claims: object) -> tuple[str, str]:
+    """Return the Authorization header of a user's token."""
+    return ("Authorization", f"Bearer {token_for(user_id, secret=secret, algorithm=algorithm, **claims)}")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.db.config import alchemy_config
-from app.lib.database_url import DatabaseUrlError, parse_database_url
+from app.lib.database_url import ConnectionTarget, DatabaseUrlError, parse_database_url
 from app.lib.settings import Settings
 
 BASE = "postgresql://u:hunter2@db.example.com:6543/todos"
@@ -23,6 +23,12 @@ def refusal(url: str) -> str:
     with pytest.raises(DatabaseUrlError) as error:
         parse_database_url(url)
     return str(error.value)
+
+
+def connect_args(target: ConnectionTarget) -> dict[str, Any]:
+    arguments = alchemy_config(Settings(environment="test"), target).engine_config.connect_args
+    assert isinstance(arguments, dict)
+    return arguments
 
 
 class TestScheme:
@@ -202,7 +208,7 @@ class TestOptions:
 
     def test_win_over_the_defaults(self) -> None:
         target = parse_database_url(f"{BASE}?options=-c%20statement_timeout%3D5s&connect_timeout=9")
-        connect = alchemy_config(Settings(environment="test"), target).engine_config.connect_args
+        connect = connect_args(target)
         assert connect["timeout"] == 9
         assert connect["server_settings"]["options"] == "-c statement_timeout=5s"
         assert "statement_timeout" not in connect["server_settings"]
@@ -210,7 +216,7 @@ class TestOptions:
 
     def test_pgbouncer_prepares_nothing(self) -> None:
         target = parse_database_url(f"{BASE}?pgbouncer=true")
-        connect = alchemy_config(Settings(environment="test"), target).engine_config.connect_args
+        connect = connect_args(target)
         assert connect["statement_cache_size"] == connect["prepared_statement_cache_size"] == 0
         names = {connect["prepared_statement_name_func"]() for _ in range(3)}
         assert len(names) == 3

@@ -22,6 +22,7 @@ from app.lib.http.routes import operations
 from app.lib.middleware import access_log as request_log
 from app.lib.settings import Settings
 from app.main import create_app
+from tests.asgi import asgi_transport
 from tests.lib.raw import ask, bearer
 from tests.support import SECRET, Client, assert_problem, mistakes, running, token_for
 
@@ -239,7 +240,7 @@ class TestCrash:
 
 class TestDatabaseAway:
     async def test_every_operation_of_a_user_is_503(self, away: Litestar) -> None:
-        transport = httpx.ASGITransport(away, raise_app_exceptions=False)
+        transport = asgi_transport(away)
         headers = {"Authorization": f"Bearer {token_for('alice')}"}
         async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=headers) as client:
             for item in operations(away):

@@ -14,7 +14,7 @@ from app.lib.settings import PROJECT, Settings
 def failing(message: str) -> Exception:
     """Give an error with a cause, both raised."""
     try:
-        {}[message]
+        dict[str, str]()[message]
     except KeyError as cause:
         error = ValueError(message)
         error.__cause__ = cause

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from app.lib.origins import each, normalise_host, normalise_origin
 from app.lib.settings import Settings
 from app.main import create_app
+from tests.asgi import asgi_transport
 from tests.support import SECRET
 
 HOSTS = st.from_regex(r"[A-Za-z0-9-]{1,12}(\.[A-Za-zÀ-ɏ0-9-]{1,12}){0,3}", fullmatch=True)
@@ -149,7 +150,7 @@ async def test_a_browser_of_a_normalised_origin_gets_in() -> None:
         cors_origins="https://Bücher.example:443",
         allowed_hosts="API.bücher.example",
     )
-    transport = httpx.ASGITransport(create_app(settings), raise_app_exceptions=False)
+    transport = asgi_transport(create_app(settings))
     async with httpx.AsyncClient(transport=transport, base_url="http://api.xn--bcher-kva.example:8000") as client:
         response = await client.get("/api/a/todos", headers={"Origin": "https://xn--bcher-kva.example"})
     assert response.status_code == 401

@@ -13,6 +13,7 @@ from app.lib.http.client_address import ClientAddress
 from app.lib.rate_limit import RateLimit
 from app.lib.settings import Settings
 from app.main import create_app
+from tests.asgi import asgi_transport
 from tests.support import assert_problem, running, token_for
 
 
@@ -138,7 +139,7 @@ async def limited(settings: Settings) -> AsyncIterator[Callable[..., httpx.Async
 
 
 def _client(app: Litestar, address: str) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 1))
+    transport = asgi_transport(app, address=address)
     return httpx.AsyncClient(transport=transport, base_url="http://testserver")
 
 

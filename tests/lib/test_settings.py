@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.lib.settings import OPENABLE_PATHS, ConfigurationError, Environment, Settings, development_secret
+from app.lib.settings import OPENABLE_PATHS, PROJECT, ConfigurationError, Environment, Settings, development_secret
 
 SECRET = "0123456789abcdef0123456789abcdef"
 URL = "postgresql://u:hunter2@h/d"
@@ -140,7 +140,7 @@ class TestSecrecy:
     def test_they_cannot_be_changed(self, environ: pytest.MonkeyPatch) -> None:
         settings = load(environ, BETTER_AUTH_SECRET=SECRET)
         with pytest.raises(ValidationError):
-            settings.environment = Environment.PRODUCTION
+            settings.environment = Environment.PRODUCTION  # type: ignore[misc]
 
 
 class TestValues:
@@ -158,7 +158,9 @@ class TestValues:
 
     def test_blank_is_unset(self, environ: pytest.MonkeyPatch) -> None:
         settings = load(environ, DATABASE_URL=" ", RESOURCE="", CORS_ORIGINS="", OPEN_PATHS=" ")
-        assert settings.database_url is settings.resource is settings.connection_target is None
+        assert settings.database_url is None
+        assert settings.resource is None
+        assert settings.connection_target is None
         assert settings.cors_origins == settings.open_paths == []
 
     @pytest.mark.parametrize("name", sorted(Settings.model_fields.keys() - {"environment", "data_dir"}))
@@ -319,3 +321,25 @@ class TestDevelopmentSecret:
         for worker in workers:
             worker.join()
         assert len(list((tmp_path / "new").iterdir())) == 1
+
+
+class TestInvalidValues:
+    def test_blank_data_dir_is_the_default(self) -> None:
+        assert Settings(_env_file=None, data_dir=" ", better_auth_secret=SECRET).data_dir == PROJECT / ".data"
+
+    def test_unusable_paths_are_reported(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "file").touch()
+        (tmp_path / "latin").write_bytes(b"ROLE_CLAIM=\xff")
+        for name, value in (("DATA_DIR", str(tmp_path / "file" / "x")), ("ENV_FILE", str(tmp_path / "latin"))):
+            with monkeypatch.context() as patch:
+                patch.setenv(name, value)
+                with pytest.raises(ConfigurationError, match=r"DATA_DIR|UTF-8"):
+                    Settings.load()
+
+    def test_wildcard_host_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="leave it empty"):
+            Settings(_env_file=None, allowed_hosts="*")
+
+    def test_port_out_of_range_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="better_auth_jwks_url"):
+            Settings(_env_file=None, better_auth_jwks_url="http://127.0.0.1:99999/x")

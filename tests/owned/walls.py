@@ -41,8 +41,8 @@ class OneOwned(Owned):
     takes_body: ClassVar[bool] = False
 
     async def send(self, client: httpx.AsyncClient, path: str, **headers: str) -> httpx.Response:
-        body = {"json": self.resource.body()} if self.takes_body else {}
-        return await client.request(self.method, path, headers=headers, **body)
+        body = self.resource.body() if self.takes_body else None
+        return await client.request(self.method, path, headers=headers, json=body)
 
     async def ask(self, client: Client, item: dict[str, Any], **headers: str) -> httpx.Response:
         return await self.send(client, self.resource.path(client, item["id"]), **headers)

@@ -47,7 +47,7 @@ def test_every_check_is_provoked_here() -> None:
 
 @pytest.mark.parametrize(("jwks_url", "level"), [(None, "warning"), ("https://app.example.com/jwks", "error")])
 def test_an_unset_audience_is_an_error_with_published_keys(jwks_url: str | None, level: str) -> None:
-    changes = {"better_auth_jwks_url": jwks_url, "better_auth_audience": []}
+    changes: dict[str, Any] = {"better_auth_jwks_url": jwks_url, "better_auth_audience": []}
     findings = deployment_findings(Settings(_env_file=None, **(GOOD | changes)))
     assert [(finding.number, finding.level) for finding in findings] == [("S006", level)]
 

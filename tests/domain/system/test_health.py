@@ -11,11 +11,12 @@ from app.db.config import Database
 from app.db.migrate import migrate
 from app.lib.settings import Settings
 from app.main import create_app
+from tests.asgi import asgi_transport
 from tests.support import SECRET, Client, assert_problem, running, token_for
 
 
 async def health_of(app: Litestar) -> httpx.Response:
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    transport = asgi_transport(app)
     headers = {"Authorization": f"Bearer {token_for('prober')}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver", headers=headers) as client:
         return await client.get("/api/health")

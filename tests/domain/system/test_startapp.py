@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from app.domain.system.scaffold import commands, drafts, writing
+from app.domain.system.scaffold.fields import read_fields
+from app.domain.system.scaffold.names import domain_names
 from app.lib.settings import PROJECT
 from tests.live import call, environment
 from tests.support import SECRET
@@ -43,7 +45,7 @@ def startapp(*arguments: str) -> tuple[int, str]:
 
 
 def write_trials(project: Path) -> None:
-    writing.write_domain(project, *commands.domain_names("trials", None), commands.read_fields(FIELDS, "_trial"))
+    writing.write_domain(project, *domain_names("trials", None), read_fields(FIELDS, "_trial"))
 
 
 def snapshot(project: Path) -> dict[str, str | None]:
@@ -330,9 +332,9 @@ class TestWalk:
         assert {row[4] for row in trials} == {"requires_owner"}
 
     def test_its_tests_pass_and_those_of_all_migrations_and_routes(self, walked: Copy) -> None:
-        tests = ("tests/domain/trials", "tests/domain/crates", "tests/db/test_migrations.py::TestEquality")
-        tests += ("tests/lib/openapi/test_document.py",)
-        tests += ("tests/isolation/test_scopes.py::test_every_route_declares_what_the_policy_says",)
+        tests = ["tests/domain/trials", "tests/domain/crates", "tests/db/test_migrations.py::TestEquality"]
+        tests += ["tests/lib/openapi/test_document.py"]
+        tests += ["tests/isolation/test_scopes.py::test_every_route_declares_what_the_policy_says"]
         said = walked.run("-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", *tests)
         passed = re.search(r"(\d+) passed", said)
         assert passed

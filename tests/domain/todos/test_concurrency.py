@@ -10,7 +10,7 @@ import pytest
 from litestar import Litestar
 
 from tests.factories import todo_rows
-from tests.support import Client
+from tests.support import Client, JsonObject
 
 MANY = 50
 
@@ -57,7 +57,13 @@ class TestWriters:
 
     async def test_patches_of_different_fields_are_all_kept(self, alice: Client) -> None:
         todo = await alice.create()
-        patches = [{"title": "New"}, {"description": "d"}, {"priority": "high"}, {"tags": ["a"]}, {"completed": True}]
+        patches: list[JsonObject] = [
+            {"title": "New"},
+            {"description": "d"},
+            {"priority": "high"},
+            {"tags": ["a"]},
+            {"completed": True},
+        ]
         statuses, _ = await at_once(*(alice.patch(alice.todos(todo["id"]), json=patch) for patch in patches * 5))
         assert statuses == {200: 25}
         last = (await alice.get(alice.todos(todo["id"]))).json()

@@ -8,7 +8,7 @@ from litestar import Litestar
 from uuid_utils.compat import uuid7
 
 from tests.factories import todo_rows
-from tests.support import Client, assert_problem, mistakes
+from tests.support import Client, assert_problem, json_object, mistakes
 
 STALE = "The resource has changed: this is not the version that was expected"
 WRITES = {
@@ -63,7 +63,7 @@ async def write(client: Client, name: str, todo_id: object, if_match: str | None
 async def twice_written(client: Client) -> dict[str, Any]:
     """Make a todo of version 2."""
     todo = await client.create(completed=True)
-    return (await client.patch(client.todos(todo["id"]), json={"title": "Second"})).json()
+    return json_object(await client.patch(client.todos(todo["id"]), json={"title": "Second"}))
 
 
 @pytest.mark.parametrize("name", WRITES)
@@ -223,3 +223,9 @@ class TestIfNoneMatch:
         await alice.create()
         response = await alice.get(alice.todos(), headers={"If-None-Match": '*, "1"'})
         assert (response.status_code, response.json()["total"]) == (200, 1)
+
+    @pytest.mark.parametrize("lines", [('"9"', '"1"'), ('"1"', '"9"')])
+    async def test_every_line_of_if_none_match_counts(self, alice: Client, lines: tuple[str, str]) -> None:
+        path = alice.todos((await alice.create())["id"])
+        response = await alice.get(path, headers=[("If-None-Match", line) for line in lines])
+        assert response.status_code == 304

@@ -15,11 +15,12 @@ from litestar import Litestar
 
 from app.domain.todos.seeding import TodoFactory
 from app.lib.text import has_line_control, is_visible
+from tests.asgi import asgi_transport
 from tests.domain.todos.fields import INVALID, SERVER_OWNED, TEXTS, VALID
 from tests.factories import new_user_id, todo_rows
-from tests.support import Client, assert_problem, mistakes, token_for
+from tests.support import Client, JsonObject, assert_problem, mistakes, token_for
 
-DEFAULTS = {
+DEFAULTS: JsonObject = {
     "description": None,
     "completed": False,
     "completed_at": None,
@@ -175,7 +176,7 @@ async def test_any_todo_is_kept_by_the_rules(
     user_id = new_user_id()
     tags = [tag for tag in tags if tag]
     headers = {"Authorization": f"Bearer {token_for(user_id)}"}
-    async with Client(user_id, transport=httpx.ASGITransport(app), headers=headers) as client:
+    async with Client(user_id, transport=asgi_transport(app, raises=True), headers=headers) as client:
         todo = await client.create(title=title, description=description, tags=tags)
         assert todo["title"] == title.strip()
         assert todo["description"] == description

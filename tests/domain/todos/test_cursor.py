@@ -144,7 +144,7 @@ async def test_rows_that_stay_are_given_exactly_once(
         )
         if in_trash:
             await discard(client, made)
-        return made["id"]
+        return str(made["id"])
 
     there = [await create(number) for number in range(8)]
     before = {todo["id"] for todo in await listed(client, **query)}

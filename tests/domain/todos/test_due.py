@@ -9,18 +9,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from litestar import Litestar
 from sqlalchemy import func, select, update
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from app.domain.todos import services
 from app.domain.todos.services import TodoService
 from app.lib import time_zones
 from tests.domain.todos.verbs import listed, titles
-from tests.factories import insert_todos, new_user_id, todo_row, users
+from tests.factories import insert_todos, new_user_id, todo_row, todos, users
 from tests.support import Client, mistakes
 
 ZONES = ["UTC", "Pacific/Apia", "Pacific/Kiritimati", "America/New_York", "Europe/Berlin", "Asia/Kathmandu"]
 ZONES += ["Pacific/Pago_Pago", "Australia/Lord_Howe", "Africa/Casablanca", "America/St_Johns"]
 WHEN = ("overdue", "today", "upcoming", "none")
+
+NAMED = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call]
 
 
 async def live_in(client: Client, zone: str) -> None:
@@ -34,12 +36,13 @@ def is_due(when: str, row: dict[str, Any], now: datetime) -> bool:
         return when == "none"
     day = row["due_date"] or row["due_at"].astimezone(now.tzinfo).date()
     over = row["due_at"] < now if row["due_at"] else row["due_date"] < now.date()
-    return {
-        "overdue": over and not row["completed"],
+    answers: dict[str, bool] = {
+        "overdue": bool(over and not row["completed"]),
         "today": day == now.date(),
         "upcoming": day > now.date(),
         "none": False,
-    }[when]
+    }
+    return answers[when]
 
 
 class TestDays:
@@ -202,15 +205,11 @@ async def test_days_are_right_where_the_clocks_change(
         done = {"completed": True, "completed_at": moment} if completed else {}
         stored.append(todo_row(client.user_id, **due, **done))
     await insert_todos(app, stored)
-    moment = f"'{now.astimezone(UTC).isoformat()}'::timestamptz"
+    instant = f"'{now.astimezone(UTC).isoformat()}'::timestamptz"
     async with app.state.database.begin(unscoped="tests") as connection:
         for when in WHEN:
-            statement = select(TodoService.model.id).where(
-                TodoService.statements.mine, TodoService.filters[f"due={when}"]
-            )
-            sql = str(statement.compile(dialect=postgresql.dialect(paramstyle="named"))).replace(
-                ":owner", f"'{client.user_id}'"
-            )
+            statement = select(todos.c.id).where(TodoService.statements.mine, TodoService.filters[f"due={when}"])
+            sql = str(statement.compile(dialect=NAMED)).replace(":owner", f"'{client.user_id}'")
             sql = sql.replace(f":filter_due={when}", "NULL")
-            shown = {row.id for row in await connection.exec_driver_sql(sql.replace("now()", moment))}
+            shown = {row.id for row in await connection.exec_driver_sql(sql.replace("now()", instant))}
             assert shown == {row["id"] for row in stored if is_due(when, row, now)}, (when, now)

@@ -80,7 +80,12 @@ class TestIsolation:
 
     @pytest.mark.usefixtures("todo")
     async def test_no_filter_and_no_page_reaches_it(self, bob: Client) -> None:
-        filters = [{"tag": "a"}, {"completed": True}, {"priority": "high"}, {"due_after": "2020-01-01"}]
+        filters: list[dict[str, str | int]] = [
+            {"tag": "a"},
+            {"completed": True},
+            {"priority": "high"},
+            {"due_after": "2020-01-01"},
+        ]
         filters += [{"created_after": "2020-01-01"}, {"offset": 1}, {"sort": "title"}, {"limit": 100}]
         for parameters in filters:
             page = (await bob.get(bob.todos(), params=parameters)).json()

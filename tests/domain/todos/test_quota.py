@@ -11,6 +11,7 @@ from litestar import Litestar
 from app.lib.persistence.row_quota import GRANT_SECONDS, MAX_GRANT, RowQuota
 from app.lib.settings import Settings
 from app.main import create_app
+from tests.asgi import asgi_transport
 from tests.domain.todos.tasks.dialect import tasks
 from tests.factories import new_user_id, todo_rows
 from tests.support import Client, assert_problem, running, token_for
@@ -25,7 +26,7 @@ async def limited(settings: Settings) -> AsyncIterator[Litestar]:
 @pytest.fixture
 async def carol(limited: Litestar) -> AsyncIterator[Client]:
     user_id = new_user_id()
-    transport = httpx.ASGITransport(limited, raise_app_exceptions=False)
+    transport = asgi_transport(limited)
     headers = {"Authorization": f"Bearer {token_for(user_id)}"}
     async with Client(user_id, transport=transport, headers=headers) as client:
         yield client
@@ -79,7 +80,7 @@ class TestQuota:
             await carol.create()
         dave = new_user_id()
         headers = {"Authorization": f"Bearer {token_for(dave)}"}
-        async with Client(dave, transport=httpx.ASGITransport(limited), headers=headers) as other:
+        async with Client(dave, transport=asgi_transport(limited, raises=True), headers=headers) as other:
             await other.create()
 
     async def test_lists_are_limited_too(self, carol: Client) -> None:

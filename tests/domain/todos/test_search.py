@@ -260,7 +260,7 @@ TOKENS = [
 ]
 # Not the presentation forms of single accents: they are letters to Unicode, and nothing to a search.
 letters = st.characters(
-    categories=["L", "N"], exclude_characters=map(chr, (*range(0xFC5E, 0xFC64), *range(0xFE70, 0xFE80)))
+    categories=["L", "N"], exclude_characters=[chr(code) for code in (*range(0xFC5E, 0xFC64), *range(0xFE70, 0xFE80))]
 )
 tokens = st.sampled_from(TOKENS) | st.text(letters, min_size=1, max_size=4)
 made_titles = st.lists(tokens | st.sampled_from([" ", "  ", "-", "_", "/"]), min_size=1, max_size=6).map(" ".join)

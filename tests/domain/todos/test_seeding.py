@@ -9,8 +9,10 @@ from litestar import Litestar
 from app.db.bulk import copy_rows
 from app.domain.todos.schemas import TodoReplace
 from app.domain.todos.seeding import TodoFactory, TodoSeeder
+from app.lib.settings import Settings
 from app.lib.validation.json_body import decode
 from tests.factories import insert_todos, new_user_id, todo_row, todo_rows
+from tests.live import call
 from tests.support import Client
 
 COUNT = 500
@@ -67,3 +69,9 @@ class TestTodoSeeder:
         ids = [row["id"] for row in seeded("somebody")]
         assert len(set(ids)) == COUNT
         assert {key.version for key in ids} == {7}
+
+
+def test_seeding_may_take_longer_than_the_statement_timeout(settings: Settings) -> None:
+    hasty = settings.model_copy(update={"database_statement_timeout": 0.03})
+    status, output = call(hasty, "seed", "--user", "a-large-seed", "--todos", "10000")
+    assert status == 0, output

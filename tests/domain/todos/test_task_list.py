@@ -10,7 +10,7 @@ from litestar import Litestar
 from app.domain.todos.tasks.services import TaskService
 from tests.domain.todos.tasks.dialect import as_task, tasks
 from tests.domain.todos.test_list import NOON, put_in
-from tests.support import Client, assert_problem, mistakes
+from tests.support import Client, JsonObject, assert_problem, mistakes
 
 
 async def titles(client: Client, **parameters: Any) -> list[str]:
@@ -27,14 +27,21 @@ class TestListTasks:
 
     async def test_belongs_to_the_path(self, alice: Client, bob: Client) -> None:
         await alice.create()
-        for parameters in ({}, {"limit": 0}, {"nope": 1}):
+        for parameters in (None, {"limit": 0}, {"nope": 1}):
             response = await bob.get(tasks(alice), params=parameters)
             assert_problem(response, 403)
             assert "x-total-count" not in response.headers
 
     async def test_shows_nothing_of_another_user(self, alice: Client, bob: Client) -> None:
         mine, theirs = await alice.create(title="shared a"), await bob.create(title="shared b")
-        everything = ({}, {"search": "shared"}, {"status": "pending"}, {"sort": "title"}, {"limit": 9}, {"offset": 0})
+        everything: tuple[dict[str, str | int], ...] = (
+            {},
+            {"search": "shared"},
+            {"status": "pending"},
+            {"sort": "title"},
+            {"limit": 9},
+            {"offset": 0},
+        )
         for parameters in everything:
             for client, todo in ((alice, mine), (bob, theirs)):
                 response = await client.get(tasks(client), params=parameters)
@@ -137,7 +144,7 @@ class TestSearch:
 
 
 class TestSort:
-    ROWS: ClassVar = [
+    ROWS: ClassVar[list[JsonObject]] = [
         {"title": "b", "priority": "high", "due_date": date(2026, 3, 2), "created_at": NOON},
         {"title": "a", "priority": "none", "due_at": NOON, "created_at": NOON + timedelta(hours=1)},
         {"title": "c", "priority": "medium", "created_at": NOON - timedelta(hours=1)},
@@ -203,5 +210,13 @@ class TestParameters:
         assert mistakes(await alice.get(tasks(alice), params={name: "1"})) == {name: "Unknown query parameter"}
 
     async def test_all_are_named_at_once(self, alice: Client) -> None:
-        wrong = {"limit": 0, "offset": "x", "status": "x", "sort": "x", "order": "x", "priority": "x", "nope": 1}
+        wrong: dict[str, str | int] = {
+            "limit": 0,
+            "offset": "x",
+            "status": "x",
+            "sort": "x",
+            "order": "x",
+            "priority": "x",
+            "nope": 1,
+        }
         assert mistakes(await alice.get(tasks(alice), params=wrong)).keys() == wrong.keys()

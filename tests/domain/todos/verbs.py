@@ -4,16 +4,14 @@ from typing import Any
 
 import httpx
 
-from tests.support import Client
+from tests.support import Client, json_object
 
 type Todo = dict[str, Any]
 
 
 async def new_list(client: Client, name: str = "Home", **fields: Any) -> dict[str, Any]:
     """Create a list, and give it as the server answered."""
-    response = await client.post(client.path("lists"), json={"name": name} | fields)
-    assert response.status_code == 201, response.text
-    return response.json()
+    return json_object(await client.post(client.path("lists"), json={"name": name} | fields), 201)
 
 
 async def chain(client: Client, length: int, **fields: Any) -> list[Todo]:
@@ -28,17 +26,15 @@ async def chain(client: Client, length: int, **fields: Any) -> list[Todo]:
 
 async def get(client: Client, todo: Todo) -> Todo:
     """Give a todo as it is now."""
-    response = await client.get(client.todos(todo["id"]))
-    assert response.status_code == 200, response.text
-    return response.json()
+    return json_object(await client.get(client.todos(todo["id"])))
 
 
 async def listed(client: Client, **query: Any) -> list[Todo]:
     """Give all todos of up to a hundred that match."""
-    response = await client.get(client.todos(), params={"limit": 100} | query)
-    assert response.status_code == 200, response.text
-    assert response.json()["next_cursor"] is None
-    return response.json()["items"]
+    page = json_object(await client.get(client.todos(), params={"limit": 100} | query))
+    assert page["next_cursor"] is None
+    items: list[Todo] = page["items"]
+    return items
 
 
 async def titles(client: Client, **query: Any) -> list[str]:
@@ -54,9 +50,7 @@ async def move(client: Client, todo: Todo, **where: Any) -> httpx.Response:
 
 async def put_next_to(client: Client, todo: Todo, **where: Any) -> Todo:
     """Move, and give what it is then."""
-    response = await move(client, todo, **where)
-    assert response.status_code == 200, response.text
-    return response.json()
+    return json_object(await move(client, todo, **where))
 
 
 async def discard(client: Client, todo: Todo, **query: Any) -> httpx.Response:

@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 
 from app.db.base import metadata
 from tests.factories import rows_of
-from tests.support import Client, assert_problem, mistakes
+from tests.support import Client, assert_problem, json_object, mistakes
 
 
 class Walled:
@@ -51,9 +51,7 @@ class OneRow(Walled):
         return owner.path(self.collection, key, *([self.action] if self.action else []))
 
     async def make(self, client: Client) -> dict[str, Any]:
-        response = await client.post(client.path(self.collection), json=self.sample)
-        assert response.status_code == 201, response.text
-        return response.json()
+        return json_object(await client.post(client.path(self.collection), json=self.sample), 201)
 
     async def ask(self, client: Client, row: dict[str, Any], **headers: str) -> httpx.Response:
         return await self.send(client, self.path(client, row["id"]), **headers)

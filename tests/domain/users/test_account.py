@@ -18,6 +18,7 @@ from app.lib.errors import Unavailable
 from app.lib.http import streaming as stream
 from app.lib.persistence.session import Session
 from app.main import create_app
+from tests.asgi import asgi_transport
 from tests.factories import insert_todos, new_user_id, todo_row, users
 from tests.live import until
 from tests.readers import Reader
@@ -255,7 +256,7 @@ class TestErase:
         headers = {"Authorization": f"Bearer {token_for(alice.user_id)}"}
         async with (
             running(create_app(app.state.settings)) as other,
-            Client(alice.user_id, transport=httpx.ASGITransport(other), headers=headers) as elsewhere,
+            Client(alice.user_id, transport=asgi_transport(other, raises=True), headers=headers) as elsewhere,
         ):
             for here, there in ((alice, elsewhere), (elsewhere, alice)):
                 await here.create()

@@ -12,6 +12,7 @@ from sqlalchemy import event
 
 from app.domain.users.services import UserDirectory
 from app.main import create_app
+from tests.asgi import asgi_transport
 from tests.factories import new_user_id
 from tests.live import call
 from tests.support import Client, assert_problem, mistakes, running, token_for
@@ -191,7 +192,7 @@ class TestDeactivate:
         now = 0.0
         async with running(create_app(app.state.settings)) as other:
             other.state.users = UserDirectory(other.state.database.session, lambda: now)
-            transport = httpx.ASGITransport(other)
+            transport = asgi_transport(other, raises=True)
             headers = {"Authorization": f"Bearer {token_for(alice.user_id)}"}
             async with Client(alice.user_id, transport=transport, headers=headers) as elsewhere:
                 await elsewhere.create()

@@ -221,3 +221,11 @@ class TestAdministration:
         assert [user_id for user_id in listed if user_id in ids] == ids
         last = await administration(app).list_users(UserQuery(limit=1, offset=len(listed) - 1))
         assert ([user.id for user in last.items], last.total) == (listed[-1:], len(listed))
+
+
+async def test_control_characters_in_claims_are_not_stored(app: Litestar, alice: Client) -> None:
+    token = token_for(alice.user_id, name="x\x1b]0;pwned\x07\nid: admin", email="a@b.c\tactive\nother")
+    alice.headers["authorization"] = f"Bearer {token}"
+    await alice.create()
+    (row,) = await rows_of(app, alice.user_id)
+    assert (row.name, row.email) == (None, None)

@@ -43,8 +43,8 @@ class TestBehindItsBack:
     async def test_a_write_with_a_key_is_done_and_kept(self, app: Litestar, alice: Client) -> None:
         await alice.create()
         await erase_behind_its_back(app, alice.user_id)
-        sent = {"json": {"title": "Once"}, "headers": {"Idempotency-Key": "k"}}
-        first, again = [await alice.post(alice.todos(), **sent) for _ in range(2)]
+        headers = {"Idempotency-Key": "k"}
+        first, again = [await alice.post(alice.todos(), json={"title": "Once"}, headers=headers) for _ in range(2)]
         assert (first.status_code, again.status_code) == (201, 201)
         assert again.headers["idempotency-replayed"] == "true"
         assert first.json() == again.json()

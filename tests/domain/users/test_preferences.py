@@ -18,7 +18,7 @@ from app.domain.todos.schemas import PRIORITIES as TODO_PRIORITIES
 from app.domain.users.models import Preferences
 from app.domain.users.schemas import PRIORITIES, THEMES, WEEK_STARTS
 from tests.factories import users
-from tests.support import Client, assert_problem, mistakes
+from tests.support import Client, JsonObject, assert_problem, mistakes
 
 SILENT = {"email": False, "push": False, "due_reminders": False, "daily_summary": False}
 DEFAULTS = {
@@ -114,7 +114,8 @@ class TestPatch:
             assert response.json()["notifications"] == expected
 
     async def test_an_empty_one_writes_nothing(self, app: Litestar, alice: Client) -> None:
-        for body in ({}, {"notifications": {}}):
+        bodies: tuple[JsonObject, ...] = ({}, {"notifications": {}})
+        for body in bodies:
             assert (await alice.patch(alice.path("preferences"), json=body)).json() == DEFAULTS
         assert await rows_of(app, alice.user_id) == []
 

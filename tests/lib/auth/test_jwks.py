@@ -21,9 +21,11 @@ from app.lib.auth.tokens import TokenVerifier
 from app.lib.errors import InvalidToken, Unavailable
 from app.lib.settings import Settings
 from tests.live import until
-from tests.support import SECRET
+from tests.support import SECRET, JsonObject
 
-PRIVATE = {
+type PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+PRIVATE: dict[str, PrivateKey] = {
     "EdDSA": ed25519.Ed25519PrivateKey.generate(),
     "ES256": ec.generate_private_key(ec.SECP256R1()),
     "ES512": ec.generate_private_key(ec.SECP521R1()),
@@ -32,10 +34,20 @@ PRIVATE = {
 PRIVATE["PS256"] = PRIVATE["RS256"]
 
 
-def published(algorithm: str, kid: str | None = "one", **members: Any) -> dict[str, Any]:
+def public_jwk(key: PrivateKey) -> JsonObject:
+    match key:
+        case ed25519.Ed25519PrivateKey():
+            jwk = OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
+        case ec.EllipticCurvePrivateKey():
+            jwk = ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
+        case _:
+            jwk = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    return jwk
+
+
+def published(algorithm: str, kid: object = "one", **members: object) -> JsonObject:
     """Give the public JWK of a key, as Better Auth would publish it; a member given as None is left out."""
-    kinds = {"EdDSA": OKPAlgorithm, "ES256": ECAlgorithm, "ES512": ECAlgorithm}
-    key = json.loads(kinds.get(algorithm, RSAAlgorithm).to_jwk(PRIVATE[algorithm].public_key()))
+    key = public_jwk(PRIVATE[algorithm])
     given = {name: value for name, value in key.items() if name != "key_ops"} | {"alg": algorithm, "kid": kid} | members
     return {name: value for name, value in given.items() if value is not None}
 
@@ -131,7 +143,7 @@ class TestKeySet:
         "member",
         [
             {"kty": "oct", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LTEyMw", "alg": "HS256", "kid": "one"},
-            json.loads(OKPAlgorithm.to_jwk(PRIVATE["EdDSA"])) | {"kid": "one"},
+            OKPAlgorithm.to_jwk(ed25519.Ed25519PrivateKey.generate(), as_dict=True) | {"kid": "one"},
             published("RS256", alg="RS512"),
             published("RS256", alg="none"),
             published("ES256", alg="ES512"),

@@ -18,7 +18,9 @@ ORIGIN = "https://app.example.com"
 ISSUER = f"{ORIGIN}/api/auth"
 RESOURCE = "https://api.example.com/api"
 LEFT_OUT: Any = object()
-VALUES = st.sampled_from([None, True, 0, "", "agent", "alice", RESOURCE, [], ["todos:read"], {}])
+VALUES: st.SearchStrategy[object] = st.sampled_from(
+    [None, True, 0, "", "agent", "alice", RESOURCE, [], ["todos:read"], {}]
+)
 
 SESSION = {"sub": "alice", "iss": ORIGIN, "aud": ORIGIN, "email": "alice@example.com", "role": "admin"}
 ACCESS = {
@@ -98,7 +100,7 @@ def encode(claims: dict[str, Any], header: dict[str, Any] | None = None) -> byte
     return signed({"iat": now, "exp": now + 600} | kept, SECRET, {"alg": "HS256"} | (header or {})).encode()
 
 
-async def verified(claims: dict[str, Any], header: dict[str, Any] | None = None, **options: Any) -> Identity | None:
+async def verified(claims: dict[str, Any], header: dict[str, Any] | None = None, /, **options: Any) -> Identity | None:
     try:
         return await verifier(**options).verify(encode(claims, header))
     except InvalidToken:
@@ -109,7 +111,7 @@ async def verified(claims: dict[str, Any], header: dict[str, Any] | None = None,
 async def test_session_token_has_no_grant(header: dict[str, Any]) -> None:
     identity = await verified(SESSION, header)
     assert identity is not None
-    assert (identity.id, identity.roles, identity.grant) == ("alice", {"admin"}, None)
+    assert (identity.id, identity.roles, identity.grant) == ("alice", frozenset({"admin"}), None)
 
 
 @pytest.mark.parametrize("kind", ["at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt", "JWT"])
@@ -118,8 +120,8 @@ async def test_access_token_has_its_scopes_and_no_roles(kind: str) -> None:
     assert await verified(ACCESS) == identity, "the claims alone make it one"
     assert identity is not None
     assert identity.grant is not None
-    assert (identity.id, identity.roles) == ("alice", set())
-    assert (identity.grant.client_id, identity.grant.scopes) == ("agent", {"openid", "todos:read"})
+    assert (identity.id, identity.roles) == ("alice", frozenset())
+    assert (identity.grant.client_id, identity.grant.scopes) == ("agent", frozenset({"openid", "todos:read"}))
 
 
 async def test_the_cache_keeps_the_class() -> None:
@@ -144,7 +146,7 @@ async def test_other_families_are_refused(family: str, kind: str) -> None:
 )
 async def test_other_families_are_refused_where_nothing_is_configured(family: str) -> None:
     header, claims = REFUSED[family]
-    unset = {"better_auth_issuer": [], "better_auth_audience": [], "resource": None}
+    unset: dict[str, list[str] | None] = {"better_auth_issuer": [], "better_auth_audience": [], "resource": None}
     assert await verified(SESSION, **unset) is not None
     assert await verified(SESSION | claims, header, **unset) is None
 

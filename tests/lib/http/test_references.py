@@ -2,7 +2,6 @@
 
 import re
 import secrets
-from typing import Any
 from urllib.parse import unquote, unquote_to_bytes, urljoin, urlsplit
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from litestar import Litestar
 
 from app.lib.http.references import reference, resource_reference
+from tests.asgi import http_scope
 from tests.lib.raw import Answer, ask, bearer
 
 JSON = ("Content-Type", "application/json")
@@ -106,13 +106,13 @@ async def test_an_instance_names_the_path_as_it_was_sent(app: Litestar, path: st
 
 @given(path=st.binary(max_size=40) | st.text("/.%2eEfFa|", max_size=20).map(str.encode))
 def test_a_reference_names_the_path_of_the_request(path: bytes) -> None:
-    scope: Any = {"path": unquote(path.decode("latin-1")), "raw_path": path, "state": {}}
+    scope = http_scope("/", path=unquote(path.decode("latin-1")), raw_path=path)
     text = reference(scope)
     assert REFERENCE.fullmatch(text)
     assert not text.startswith("//")
     assert unquote_to_bytes(text).lstrip(b"/") == unquote_to_bytes(path).lstrip(b"/")
     assert not {".", ".."} & set(text.split("/"))
-    assert reference({**scope, "raw_path": text.encode()}) == text
+    assert reference(http_scope(text)) == text
     segments = [segment for segment in text.split("/") if segment]
     assert resource_reference(scope, "x") == "/" + "/".join([*segments, "x"])
 

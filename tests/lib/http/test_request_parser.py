@@ -1,13 +1,20 @@
 """The parser alone: the same requests, whatever upgrade they ask for, and wherever reads end."""
 
+from typing import cast
+
 import httptools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.lib.http.request_parser import RequestParser
 
-UPGRADES = ([], [b"Connection: Upgrade", b"Upgrade: h2c"], [b"Upgrade: websocket", b"Connection: close, upgrade"])
+UPGRADES: tuple[list[bytes], ...] = (
+    [],
+    [b"Connection: Upgrade", b"Upgrade: h2c"],
+    [b"Upgrade: websocket", b"Connection: close, upgrade"],
+)
 type Message = tuple[bytes, bytes, bool]
 
 
@@ -15,7 +22,7 @@ class Recorder:
     """Collects whole requests: target, body, and whether the connection goes on."""
 
     def __init__(self) -> None:
-        self.parser = RequestParser(self)
+        self.parser = RequestParser(cast("HttpToolsProtocol", self))
         self.requests: list[Message] = []
         self.headers: list[tuple[bytes, bytes]] = []
         self.url = self.body = b""

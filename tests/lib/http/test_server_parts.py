@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import re
-from typing import Any
+from typing import Any, cast, override
 
 import httptools
 import pytest
@@ -64,7 +64,7 @@ async def test_attributes_of_a_connection_and_a_request_are_there() -> None:
     )
     assert instance["connections"] == set()
     made = inspect.signature(RequestResponseCycle).parameters
-    arguments = dict.fromkeys(made) | {"keep_alive": True, "expect_100_continue": True}
+    arguments: dict[str, Any] = dict.fromkeys(made) | {"keep_alive": True, "expect_100_continue": True}
     cycle = RequestResponseCycle(**arguments | {"message_event": asyncio.Event()})
     state = (cycle.response_complete, cycle.keep_alive, cycle.waiting_for_100_continue, cycle.more_body)
     assert state == (False, True, True, True)
@@ -76,7 +76,7 @@ def test_the_parser_has_all_that_uvicorn_calls() -> None:
     source = inspect.getsource(httptools_impl)
     called = set(re.findall(r"self\.parser\.(\w+)", source)) - {"set_dangerous_leniencies"}
     assert called == {"feed_data", "get_http_version", "get_method", "should_keep_alive", "should_upgrade"}
-    assert called <= {*dir(RequestParser), *vars(RequestParser(Silent()))}
+    assert called <= {*dir(RequestParser), *vars(RequestParser(cast("HttpToolsProtocol", Silent())))}
     assert source.count("HttpRequestParser(self)") == 1
 
 
@@ -144,8 +144,12 @@ class TestHttptools:
         assert (parser.get_http_version(), parser.should_keep_alive()) == ("1.1", False)
 
     def test_it_wraps_what_a_callback_raises(self) -> None:
-        callbacks = Silent()
-        callbacks.on_headers_complete = lambda: 1 / 0  # type: ignore[method-assign]
+        class Failing(Silent):
+            @override
+            def on_headers_complete(self) -> None:
+                raise ZeroDivisionError
+
+        callbacks = Failing()
         with pytest.raises(httptools.HttpParserError) as raised:
             httptools.HttpRequestParser(callbacks).feed_data(b"GET / HTTP/1.1\r\n\r\n")
         assert isinstance(raised.value.__context__, ZeroDivisionError)

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
@@ -26,6 +26,8 @@ from app.main import create_app
 from tests.lib.raw import ask, bearer
 from tests.live import call
 from tests.support import SECRET, Client, access_token_for, running, token_for
+
+type AppWith = Callable[..., Awaitable[Litestar]]
 
 PATH = "/api/mallory/todos"
 HOSTILE = [
@@ -77,7 +79,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Lines:
 
 
 @pytest.fixture
-async def app_with(settings: Settings) -> AsyncIterator[Callable[..., Any]]:
+async def app_with(settings: Settings) -> AsyncIterator[AppWith]:
     """Give a function that runs the application with other settings."""
     async with AsyncExitStack() as stack:
 
@@ -88,7 +90,7 @@ async def app_with(settings: Settings) -> AsyncIterator[Callable[..., Any]]:
 
 
 @pytest.fixture
-async def app(app_with: Callable[..., Any]) -> Litestar:
+async def app(app_with: AppWith) -> Litestar:
     """Give an application whose log has room: other tests fill that of the shared one."""
     return await app_with()
 
@@ -120,7 +122,7 @@ CAUSES: dict[str, Callable[[], str]] = {
 
 class TestFailedAuthentication:
     @pytest.fixture
-    async def strict(self, app_with: Callable[..., Any]) -> Litestar:
+    async def strict(self, app_with: AppWith) -> Litestar:
         return await app_with(better_auth_issuer=[ISSUER], better_auth_audience=[ISSUER])
 
     @pytest.mark.parametrize("cause", CAUSES)
@@ -154,7 +156,7 @@ class TestFailedAuthentication:
 
 class TestAccessTokens:
     @pytest.fixture
-    async def granting(self, app_with: Callable[..., Any]) -> Litestar:
+    async def granting(self, app_with: AppWith) -> Litestar:
         return await app_with(better_auth_issuer=[ISSUER], resource=ISSUER)
 
     @pytest.mark.parametrize("client_id", ["agent", "https://client.example/" + "x" * 300, 'x"} {"event": "forged"}'])

@@ -8,9 +8,10 @@ from litestar import Litestar
 
 from app.lib.settings import Settings
 from app.main import create_app
+from tests.asgi import asgi_transport
 from tests.lib.raw import Answer, ask, bearer
 from tests.live import Server, environment
-from tests.support import SECRET, assert_problem, running, token_for
+from tests.support import SECRET, Client, assert_problem, running, token_for, url_of
 from tests.wire import converse
 
 ORIGIN = ("Origin", "https://app.example.com")
@@ -108,7 +109,7 @@ class TestAllowedHosts:
             assert (answer.status, answer.headers["access-control-allow-origin"]) == (400, ORIGIN[1])
 
     async def ask(self, app: Litestar, headers: dict[str, str]) -> httpx.Response:
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        transport = asgi_transport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
             return await client.get("/api/host-user/todos", headers=headers)
 
@@ -140,9 +141,7 @@ class TestAnyHost:
 def server(settings: Settings) -> Iterator[Server]:
     """Run a server of one name."""
     assert settings.database_url
-    env = environment(
-        database_url=settings.database_url.get_secret_value(), better_auth_secret=SECRET, allowed_hosts="api.example"
-    )
+    env = environment(database_url=url_of(settings), better_auth_secret=SECRET, allowed_hosts="api.example")
     with Server(env) as running:
         yield running
 
@@ -199,3 +198,7 @@ async def test_http_1_0_needs_no_host(app: Litestar) -> None:
     for version, status in (("1.0", 200), ("1.1", 400)):
         answer = await ask(app, "/api/host-user/todos", bearer("host-user"), host=None, version=version)
         assert answer.status == status
+
+
+async def test_invalid_host_is_a_problem_document(alice: Client) -> None:
+    assert_problem(await alice.get(alice.todos(), headers={"Host": "a b"}), 400)

@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -27,8 +27,9 @@ from app.lib.errors import InvalidToken
 from app.lib.http.routes import operations
 from app.lib.settings import OPENABLE_PATHS, Settings
 from app.main import create_app
+from tests.asgi import asgi_transport
 from tests.lib.raw import ask, bearer
-from tests.support import SECRET, Client, assert_problem, running, token_for
+from tests.support import SECRET, Client, JsonObject, assert_problem, running, token_for
 
 INVALID = "Invalid or expired token"
 MISSING = "Missing authentication token"
@@ -422,7 +423,7 @@ class TestDates:
 @pytest.mark.parametrize("user_id", [".", ".."])
 async def test_no_user_is_a_step_in_a_path(app: Litestar, user_id: str) -> None:
     headers = {"Authorization": f"Bearer {token_for(user_id)}"}
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    transport = asgi_transport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver", headers=headers) as client:
         answer = await client.get(f"/api/{user_id.replace('.', '%2E')}/todos")
     assert_problem(answer, 403)
@@ -528,7 +529,8 @@ class TestCache:
 
 class TestIssuerAndAudience:
     async def test_are_not_checked_unless_configured(self) -> None:
-        for extra in ({"iss": "x"}, {"aud": "x"}, {"aud": ["x", "y"]}, {"aud": []}):
+        extras: list[JsonObject] = [{"iss": "x"}, {"aud": "x"}, {"aud": ["x", "y"]}, {"aud": []}]
+        for extra in extras:
             assert not await refused(verifier(), signed(claims(**extra)))
 
     async def test_the_issuer_must_match(self) -> None:
@@ -540,9 +542,11 @@ class TestIssuerAndAudience:
 
     async def test_one_of_the_audiences_must_match(self) -> None:
         strict = verifier(better_auth_audience=["web", "mobile"])
-        for audience in ("web", "mobile", ["other", "web"], ["web", "mobile"]):
+        good: list[object] = ["web", "mobile", ["other", "web"], ["web", "mobile"]]
+        for audience in good:
             assert not await refused(strict, signed(claims(aud=audience)))
-        for audience in ("other", ["other"], [], "", "we", [["web"]], 1, {"web": 1}, ["web", 1], None):
+        wrong: list[object] = ["other", ["other"], [], "", "we", [["web"]], 1, {"web": 1}, ["web", 1], None]
+        for audience in wrong:
             assert await refused(strict, signed(claims(aud=audience)))
 
 
@@ -652,7 +656,7 @@ class TestCreateApp:
         self, settings: Settings, monkeypatch: pytest.MonkeyPatch, path: str
     ) -> None:
         class Unguarded(Controller):
-            tags: ClassVar = ["notes"]
+            tags = ["notes"]
 
             @get(path)
             async def list_notes(self) -> None: ...

@@ -13,6 +13,7 @@ from app.domain.system.findings import Finding
 from app.lib.auth import jwks
 from app.lib.settings import Settings
 from app.main import create_app
+from tests.asgi import asgi_transport
 from tests.lib.auth.test_jwks import key_set, published, signed
 from tests.live import until
 from tests.support import assert_problem, running, token_for
@@ -64,7 +65,7 @@ async def client_with(
         app = create_app(settings.model_copy(update={"better_auth_jwks_url": key_server.url} | given))
         running_apps.append(context := running(app))
         await context.__aenter__()
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        transport = asgi_transport(app)
         return httpx.AsyncClient(transport=transport, base_url="http://testserver")
 
     yield make

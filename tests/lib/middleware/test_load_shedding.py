@@ -49,7 +49,7 @@ class Busy:
 
         scope: Any = {"method": "POST" if receive else "GET", "path": path, "user": Identity(user or name)}
         scope |= {"headers": [], "client": ("192.0.2.1", 1), "state": {"request_id": name}}
-        return asyncio.create_task(self.shedding(scope, receive, sent))  # type: ignore[arg-type]
+        return asyncio.create_task(self.shedding(scope, receive, sent))
 
     def assert_empty(self, most: int = MOST) -> None:
         assert (self.shedding._places._held, self.shedding._places._free) == ({}, most)

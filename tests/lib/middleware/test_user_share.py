@@ -9,6 +9,7 @@ import pytest
 from app.lib.auth.tokens import Identity
 from app.lib.middleware import user_share
 from app.lib.middleware.user_share import MAX_WAITING, UserShare
+from tests.asgi import http_scope
 
 MOST = 2
 
@@ -42,8 +43,8 @@ class Door:
         async def send(message: Any) -> None:
             statuses.extend([message["status"]] if "status" in message else [])
 
-        scope: Any = {"type": "http", "path": f"/api/{user}/todos", "headers": [], "user": Identity(user), "name": name}
-        await self.share({**scope, "state": {"request_id": name}}, receive, send)
+        scope = http_scope(f"/api/{user}/todos", user=Identity(user), name=name, state={"request_id": name})
+        await self.share(scope, receive, send)
         return statuses[0] if statuses else 0
 
     async def settled(self) -> list[str]:

@@ -28,9 +28,8 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         assert tag not in ("script", "link", "img", "iframe", "object", "base", "form")
         assert {name for name, _ in attrs} <= {"id", "class", "href", "lang", "charset", "name", "content", "colspan"}
-        told = dict(attrs)
-        self.ids |= {told["id"]} if told.get("id") else set()
-        self.links |= {told["href"]} if told.get("href") else set()
+        self.ids |= {value for name, value in attrs if name == "id" and value}
+        self.links |= {value for name, value in attrs if name == "href" and value}
         if tag not in ("meta", "br"):
             self.open.append(tag)
 
@@ -81,3 +80,8 @@ async def test_shows_every_operation_and_schema(alice: Client, response: httpx.R
             assert f"operation-{item[method]['operationId']}" in page.ids
     assert {f"schema-{name}" for name in document["components"]["schemas"]} <= page.ids
     assert {f"error-{name}" for name in document["components"]["responses"]} <= page.ids
+
+
+@pytest.mark.parametrize("path", ["/api/schema/nowhere", "/api/schema/swagger/x"])
+async def test_unknown_path_below_schema_is_a_problem_document(alice: Client, path: str) -> None:
+    assert_problem(await alice.get(path), 404)

@@ -51,7 +51,8 @@ def text_of(table: Any) -> Any:
 
 
 def bound(table: Any) -> ColumnElement[bool]:
-    return owner_of(table) == owner
+    is_bound: ColumnElement[bool] = owner_of(table) == owner
+    return is_bound
 
 
 def not_bound(draw: DrawFn, table: Any, others: list[Any]) -> Any:

@@ -91,6 +91,7 @@ def test_ten_thousand_moves_to_one_place_stay_short() -> None:
         if fresh is not None:
             position, rows[start:] = fresh.pop(-2), fresh
             moved_up += len(fresh)
+        assert position is not None
         rows.insert(-1, position)
         assert len(position) <= LONGEST
     assert rows == sorted(set(rows))

@@ -30,7 +30,6 @@ from sqlalchemy import (
     update,
     values,
 )
-from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import quoted_name
@@ -46,6 +45,7 @@ from app.domain.users.models import User
 from app.lib.persistence.plain_elements import NotScopable
 from app.lib.persistence.scope_analysis import owner_parameters
 from app.lib.persistence.sql_text import HiddenText, table_references
+from tests.factories import DIALECT
 
 todos, lists, users, keys = (table_of(model) for model in (Todo, TodoList, User, IdempotencyKey))
 owner = bindparam("owner", type_=Text)
@@ -57,7 +57,7 @@ new = {"user_id": owner, "title": "x"}
 
 
 def needs(statement: Any, *column_keys: str) -> set[str]:
-    compiled = statement.compile(dialect=asyncpg.dialect(), column_keys=column_keys or None)
+    compiled = statement.compile(dialect=DIALECT, column_keys=column_keys or None)
     return set(owner_parameters(compiled, owners()))
 
 
@@ -377,7 +377,7 @@ def test_statement_that_is_bound_indirectly_is_refused(name: str) -> None:
 
 
 def test_text_that_names_a_table_more_often_is_refused() -> None:
-    compiled = select(todos.c.id).where(mine).compile(dialect=asyncpg.dialect())
+    compiled = select(todos.c.id).where(mine).compile(dialect=DIALECT)
     compiled.string += " UNION SELECT id FROM app.todos"
     with pytest.raises(NotScopable):
         owner_parameters(compiled, owners())

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from litestar import Litestar
 from sqlalchemy import insert, select
-from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.exc import CompileError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,6 +18,7 @@ from app.db.base import owners
 from app.db.config import Database
 from app.lib.persistence.plain_elements import NotScopable
 from app.lib.persistence.scope_analysis import owner_parameters
+from tests.factories import DIALECT
 from tests.lib.persistence.statement_strategies import lists, statements, todos, users
 
 EXAMPLES = int(os.environ.get("SCOPE_EXAMPLES", "150"))
@@ -84,7 +84,7 @@ async def run(connection: AsyncConnection, statement: Any, bobs: list[tuple[str,
 
 def is_admitted(statement: Any) -> bool:
     try:
-        compiled = statement.compile(dialect=asyncpg.dialect())
+        compiled = statement.compile(dialect=DIALECT)
         return owner_parameters(compiled, owners()) <= {"owner"}
     except (NotScopable, CompileError):
         return False

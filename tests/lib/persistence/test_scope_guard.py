@@ -8,12 +8,13 @@ import pytest
 from litestar import Litestar
 from sqlalchemy import Text, bindparam, column, delete, func, insert, literal, select, table, text, update
 from sqlalchemy.schema import CreateTable
+from sqlalchemy.sql.compiler import SQLCompiler
 from structlog.testing import capture_logs
 from uuid_utils.compat import uuid7
 
 from app.db.config import Database
 from app.domain.todos.services import TodoService
-from app.lib.persistence import scope_guard as tripwire
+from app.lib.persistence.scope_analysis import Owners, owner_parameters
 from app.lib.persistence.scope_guard import UnscopedStatement
 from app.lib.settings import PROJECT
 from tests.factories import todo_rows, todos, users
@@ -130,13 +131,17 @@ class TestCost:
     async def test_a_statement_is_looked_at_once(
         self, database: Database, alice: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        looked: list[Any] = []
-        look = tripwire.owner_parameters
-        monkeypatch.setattr(tripwire, "owner_parameters", lambda *given: looked.append(given) or look(*given))
+        checked: list[SQLCompiler] = []
+
+        def check(compiled: SQLCompiler, owners: Owners) -> frozenset[str]:
+            checked.append(compiled)
+            return owner_parameters(compiled, owners)
+
+        monkeypatch.setattr("app.lib.persistence.scope_guard.owner_parameters", check)
         new = select(func.count().label(f"count_of_{alice.user_id.replace('-', '_')}")).where(todos.c.user_id == owner)
         for name in ("alice", "bob", "carol") * 3:
             await database.session(name).read(new, {"owner": name})
-        assert len(looked) == 1
+        assert len(checked) == 1
 
     async def test_a_refusal_is_remembered_too(self, database: Database) -> None:
         for _ in range(2):
@@ -160,7 +165,7 @@ class TestOptOut:
         await alice.create()
         async with database.begin(unscoped="tests") as connection:
             await connection.execute(select(todos.c.title))
-        for _ in range(database.engine.pool.size() + 1):
+        for _ in range(app.state.settings.database_pool_size + 1):
             with pytest.raises(UnscopedStatement):
                 await database.session("alice").read(select(todos.c.title), {})
         assert len(await todo_rows(app, alice.user_id)) == 1
@@ -187,7 +192,7 @@ def opted_out() -> Iterator[tuple[str, str]]:
             value = node.args[0]
         else:
             continue
-        yield file, value.value if isinstance(value, ast.Constant) else ast.unparse(value)
+        yield file, str(value.value) if isinstance(value, ast.Constant) else ast.unparse(value)
 
 
 def bypasses() -> Iterator[str]:

@@ -6,10 +6,9 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
-import httpx
 import pytest
 from litestar import Litestar
-from sqlalchemy import Integer, Text, bindparam, select, text
+from sqlalchemy import Integer, Text, TextClause, bindparam, select, text
 from sqlalchemy.exc import DBAPIError
 
 from app.db.config import Database
@@ -19,6 +18,7 @@ from app.lib.errors import Conflict, FieldError, Invalid, NotFound, Unavailable
 from app.lib.persistence.session import MAX_ATTEMPTS, Session
 from app.lib.settings import Settings
 from app.main import create_app
+from tests.asgi import asgi_transport
 from tests.support import SECRET, Client, admin_url, assert_problem, running, token_for
 
 TITLE_TAKEN = FieldError("Taken", pointer="/title")
@@ -56,7 +56,7 @@ async def own_app(own_url: str) -> AsyncIterator[Litestar]:
 async def carol(own_app: Litestar) -> AsyncIterator[Client]:
     """Give a client of a new user on the database that may break."""
     user_id = f"carol-{uuid4()}"
-    transport = httpx.ASGITransport(own_app, raise_app_exceptions=False)
+    transport = asgi_transport(own_app)
     headers = {"Authorization": f"Bearer {token_for(user_id)}"}
     async with Client(user_id, transport=transport, headers=headers) as client:
         yield client
@@ -180,7 +180,7 @@ class TestTranslation:
 
 class TestRetry:
     @pytest.fixture
-    async def flaky(self, admin: asyncpg.Connection) -> Callable[[int], Any]:
+    async def flaky(self, admin: asyncpg.Connection) -> Callable[..., TextClause]:
         """Give a statement that fails to serialize until it was tried so many times."""
         await admin.execute("DROP SEQUENCE IF EXISTS tries")
         await admin.execute("CREATE SEQUENCE tries")
@@ -195,32 +195,40 @@ class TestRetry:
                 IF tried < enough THEN RAISE EXCEPTION 'again' USING ERRCODE = state; END IF;
                 RETURN tried;
             END $$""")
-        return lambda enough, state="40001": text(f"SELECT flaky({enough}, '{state}')")
+
+        def statement(enough: int, state: str = "40001") -> TextClause:
+            return text(f"SELECT flaky({enough}, '{state}')")
+
+        return statement
 
     @pytest.mark.parametrize("state", ["40001", "40P01"])
-    async def test_a_conflict_is_tried_again(self, session: Session, flaky: Callable[..., Any], state: str) -> None:
+    async def test_a_conflict_is_tried_again(
+        self, session: Session, flaky: Callable[..., TextClause], state: str
+    ) -> None:
         assert (await session.write(flaky(MAX_ATTEMPTS, state), {}))[0][0] == MAX_ATTEMPTS
 
     @pytest.mark.parametrize("state", ["cut", "57P01"])
     async def test_a_read_is_tried_again_on_another_connection(
-        self, session: Session, flaky: Callable[..., Any], state: str
+        self, session: Session, flaky: Callable[..., TextClause], state: str
     ) -> None:
         assert (await session.read(flaky(2, state), {}))[0][0] == 2
 
     async def test_a_write_whose_connection_was_lost_is_not_tried_again(
-        self, session: Session, flaky: Callable[..., Any], admin: asyncpg.Connection
+        self, session: Session, flaky: Callable[..., TextClause], admin: asyncpg.Connection
     ) -> None:
         with pytest.raises(Unavailable):
             await session.write(flaky(1000, "cut"), {})
         assert await admin.fetchval("SELECT last_value FROM tries") == 1
 
-    async def test_is_bounded(self, session: Session, flaky: Callable[..., Any], admin: asyncpg.Connection) -> None:
+    async def test_is_bounded(
+        self, session: Session, flaky: Callable[..., TextClause], admin: asyncpg.Connection
+    ) -> None:
         with pytest.raises(Unavailable):
             await session.write(flaky(1000), {})
         assert await admin.fetchval("SELECT last_value FROM tries") == MAX_ATTEMPTS
 
     async def test_nothing_else_is_tried_again(
-        self, session: Session, flaky: Callable[..., Any], admin: asyncpg.Connection
+        self, session: Session, flaky: Callable[..., TextClause], admin: asyncpg.Connection
     ) -> None:
         for state, error in (("57014", Unavailable), ("23505", Conflict), ("XX000", DBAPIError)):
             before = await admin.fetchval("SELECT last_value FROM tries")
@@ -228,7 +236,7 @@ class TestRetry:
                 await session.write(flaky(1000, state), {})
             assert await admin.fetchval("SELECT last_value FROM tries") <= before + 1
 
-    async def test_within_a_transaction_it_is_not(self, session: Session, flaky: Callable[..., Any]) -> None:
+    async def test_within_a_transaction_it_is_not(self, session: Session, flaky: Callable[..., TextClause]) -> None:
         with pytest.raises(Unavailable):
             async with session.atomic():
                 await session.write(flaky(2), {})

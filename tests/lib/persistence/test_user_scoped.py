@@ -249,6 +249,6 @@ class TestIfMatch:
         todo = await alice.create()
         for header in ('"' + "9" * 5000 + '"', '"²"', "x" * 5000, '"1" "2"'):
             patched = await alice.patch(
-                alice.todos(todo["id"]), json={"title": "y"}, headers={"If-Match": header.encode()}
+                alice.todos(todo["id"]), json={"title": "y"}, headers={b"If-Match": header.encode()}
             )
             assert patched.status_code == 412

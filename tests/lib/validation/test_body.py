@@ -448,9 +448,14 @@ class TestHostileSize:
     @pytest.mark.parametrize("last", ["", "x"])
     def test_few_values_are_looked_at(self, last: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Neither an array that is too long nor what is valid beside a mistake is explained field by field."""
-        explained: list[Any] = []
+        explained: list[object] = []
         wrong = error_collection._wrong_field
-        monkeypatch.setattr(error_collection, "_wrong_field", lambda *args: explained.append(args) or wrong(*args))
+
+        def explain(*arguments: Any) -> object:
+            explained.append(arguments)
+            return wrong(*arguments)
+
+        monkeypatch.setattr(error_collection, "_wrong_field", explain)
         for count in (100, 1200):
             operations = [{"op": "create", "data": {"title": "a"}}] * count
             operations[-1] = {"op": "create", "data": {"title": last, "tags": 1}}

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from litestar import Litestar
 
+from tests.asgi import asgi_transport
 from tests.domain.todos.verbs import batch, chain, discard, get, listed, new_list, titles
 from tests.domain.todos.walls import Collection
 from tests.factories import todo_rows
@@ -116,7 +117,7 @@ class TestBatch(Collection):
     async def test_everything_wrong_is_named_without_an_index(self, app: Litestar, alice: Client) -> None:
         todo = await alice.create()
         before = await todo_rows(app, alice.user_id)
-        operations = [
+        operations: list[Any] = [
             {"op": "create", "data": {"title": "", "nope": 1, "tags": ["a", 1], "priority": "x"}},
             {"op": "replace", "id": todo["id"]},
             {"op": "delete", "id": 3},
@@ -250,7 +251,9 @@ class TestAtOnce:
         headers = {"Authorization": f"Bearer {token_for(alice.user_id)}"}
         await listed(alice)
         for delay in range(12):
-            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://testserver") as client:
+            async with httpx.AsyncClient(
+                transport=asgi_transport(app, raises=True), base_url="http://testserver"
+            ) as client:
                 body = {"operations": [create(title=str(delay))] * 20}
                 call = asyncio.create_task(client.post(alice.todos("batch"), json=body, headers=headers))
                 await asyncio.sleep(delay / 200)

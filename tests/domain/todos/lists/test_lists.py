@@ -1,6 +1,7 @@
 """`/api/{user_id}/lists`."""
 
 import asyncio
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 import pytest
@@ -23,12 +24,15 @@ VALID = [
     ("color", "#a1b2c3", "#a1b2c3"),
     ("color", "#A1B2C3", "#a1b2c3"),
 ]
+
+
+def each(field: str, values: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    return ((field, value) for value in values)
+
+
 INVALID: list[tuple[str, Any]] = [
-    *(("name", value) for value in (None, "", " \t", "x" * 101, 1, True, ["x"], "a\x00")),
-    *(
-        ("color", value)
-        for value in ("", "red", "#fff", "#a1b2c3d4", "a1b2c3", "#g1b2c3", "#a1b2c3\n", 1, [], "#a1b2c\x00")
-    ),
+    *each("name", (None, "", " \t", "x" * 101, 1, True, ["x"], "a\x00")),
+    *each("color", ("", "red", "#fff", "#a1b2c3d4", "a1b2c3", "#g1b2c3", "#a1b2c3\n", 1, [], "#a1b2c\x00")),
 ]
 
 

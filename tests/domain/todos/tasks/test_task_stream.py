@@ -19,7 +19,7 @@ from app.lib.persistence.whole_list import CHUNK_BYTES, chunks_of
 from tests.domain.todos.tasks.dialect import tasks
 from tests.factories import insert_todos, todo_row, todos
 from tests.readers import Reader
-from tests.support import Client, assert_problem
+from tests.support import Client, JsonObject, assert_problem
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -31,9 +31,13 @@ async def many(app: Litestar, alice: Client, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(whole_list, "CHUNK_ROWS", 7)
     rows = []
     for number in range(60):
-        due = [{}, {"due_date": (START + timedelta(days=number)).date()}, {"due_at": START + timedelta(days=number)}]
+        due: list[JsonObject] = [
+            {},
+            {"due_date": (START + timedelta(days=number)).date()},
+            {"due_at": START + timedelta(days=number)},
+        ]
         moment = START + timedelta(hours=number // 3)
-        done = {"completed": True, "completed_at": moment} if number % 4 == 0 else {}
+        done: JsonObject = {"completed": True, "completed_at": moment} if number % 4 == 0 else {}
         priority = ("none", "low", "medium", "high")[number % 4]
         title = f"{number * 37 % 10} {number}"
         times = {"created_at": moment, "updated_at": moment + timedelta(hours=number * 7 % 11)}

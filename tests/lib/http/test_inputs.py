@@ -1,9 +1,8 @@
 """What handlers read: query structs of any parameter's name, and bodies wherever they are asked for."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import httpx
 import pytest
 from litestar import Controller, Request, get, post
 from litestar.di import NamedDependency, Provide
@@ -17,6 +16,7 @@ from app.lib.openapi.document import document_of
 from app.lib.settings import Settings
 from app.lib.validation.body import Body
 from app.lib.validation.query import Number, Query
+from tests.asgi import asgi_transport
 from tests.lib.http.probes import app_with, running_with
 from tests.support import Client, assert_problem, mistakes
 
@@ -79,11 +79,12 @@ class Probe(Controller):
 
 
 @pytest.fixture
-async def probe(settings: Settings, client_of: ClientOf, alice: Client) -> Any:
-    async with running_with(settings, Probe) as app:
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with Client(alice.user_id, transport=transport, headers=alice.headers) as client:
-            yield client
+async def probe(settings: Settings, client_of: ClientOf, alice: Client) -> AsyncIterator[Client]:
+    async with (
+        running_with(settings, Probe) as app,
+        Client(alice.user_id, transport=asgi_transport(app), headers=alice.headers) as client,
+    ):
+        yield client
 
 
 async def test_query_struct_is_read_whatever_its_parameter_is_called(probe: Client) -> None:

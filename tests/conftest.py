@@ -14,6 +14,8 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from litestar import Litestar
 
 from app.db.config import Database, ordinary_url
@@ -30,6 +32,10 @@ for name in (*Settings.model_fields, "env_file"):
 os.environ["ENV_FILE"] = ""  # a developer's .env is none of the tests' business
 os.environ["DATABASE_RLS"] = os.environ.get("TEST_DATABASE_RLS", "false")
 os.environ["RATE_LIMIT_PER_MINUTE"] = os.environ["AUTH_FAILURES_PER_MINUTE"] = "0"  # but where they are the subject
+
+# How fast an example is depends on the machine, which may be busy with other work.
+hypothesis_settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("suite")
 
 
 @pytest.hookimpl(wrapper=True)

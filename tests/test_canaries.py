@@ -89,7 +89,7 @@ def session_of(user: str) -> str:
 
 
 class TestOfAServer:
-    def test_nothing_that_was_sent_is_told(self, server: Server, user: str, send: Send) -> None:
+    def test_request_contents_do_not_appear_in_output(self, server: Server, user: str, send: Send) -> None:
         mark = len(server.output)
         todos, body = f"/api/{user}/todos", {"title": f"{CANARY}title", "description": EVIL, "tags": [f"{CANARY}tag"]}
         free = ("Idempotency-Key", "If-Match")
@@ -124,7 +124,7 @@ class TestOfAServer:
         assert [answer.status_code for answer, _ in expected] == [status for _, status in expected]
         self.assert_told(server, mark, {"request", "forbidden"})
 
-    def test_no_token_is_told_nor_what_is_in_it(self, server: Server, user: str, send: Send) -> None:
+    def test_tokens_and_claims_do_not_appear_in_output(self, server: Server, user: str, send: Send) -> None:
         mark = len(server.output)
         now = int(time.time())
         tokens = [
@@ -146,7 +146,7 @@ class TestOfAServer:
         assert {answer.status_code for answer in answers} == {401, 429}
         self.assert_told(server, mark, {"request", "authentication_failed", "rate_limited"})
 
-    def test_nor_is_what_is_no_http_or_comes_too_slowly(self, server: Server) -> None:
+    def test_malformed_and_slow_requests_do_not_appear_in_output(self, server: Server) -> None:
         mark = len(server.output)
         token, json_type = f"Authorization: Bearer {token_for('x')}\r\n", "Content-Type: application/json\r\n"
         for sent in (
@@ -173,7 +173,7 @@ class TestOfAServer:
         assert all(line.keys() >= set(OWN) for line in told)
         assert not leaks(server.output)
 
-    def test_its_configuration_is_not_told(self, server: Server) -> None:
+    def test_secrets_of_the_configuration_do_not_appear_in_output(self, server: Server) -> None:
         assert "rate limit store is away" in server.output
         assert not leaks(server.output)
 
@@ -182,10 +182,10 @@ class TestTheSearch:
     @pytest.mark.parametrize(
         "text", [SECRET, token_for("alice"), f"x {CANARY}y", "hunter2", f'{{"token": "{token_for("alice")}"}}']
     )
-    def test_finds_what_was_planted(self, text: str) -> None:
+    def test_canary_search_finds_planted_text(self, text: str) -> None:
         assert leaks(f"a line\n and {text}\n")
 
-    def test_leaves_out_what_is_announced(self) -> None:
+    def test_canary_search_ignores_announced_text(self) -> None:
         assert not leaks(
             f"A token:\n\n{token_for('demo')}\n\ncurl -X POST x -H 'Authorization: Bearer {token_for('x')}'"
         )

@@ -58,7 +58,7 @@ ENDLESS = {
 
 @pytest.mark.parametrize("kind", ENDLESS)
 @pytest.mark.parametrize(("line", "statuses"), [("X-No: token", [401]), (AUTHORIZED, [400, 413])])
-def test_a_body_without_end_ends_its_connection(server: Server, kind: str, line: str, statuses: list[int]) -> None:
+def test_endless_refused_body_ends_its_connection(server: Server, kind: str, line: str, statuses: list[int]) -> None:
     begin, piece = ENDLESS[kind]
     head = request("endless", TODOS, JSON, line, method="POST", framing=CHUNKED)
     sent, answer = send_endlessly(server, head + begin, piece)
@@ -66,7 +66,7 @@ def test_a_body_without_end_ends_its_connection(server: Server, kind: str, line:
     assert [each.status in statuses for each in responses_in(answer)] == [True]
 
 
-def test_a_body_that_ends_may_have_chunks_of_one_byte_extensions_and_trailers(server: Server) -> None:
+def test_small_chunks_extensions_and_trailers_are_accepted(server: Server) -> None:
     body = json.dumps({"title": "x", "description": "y" * 9_000}).encode().ljust(40_000)
     head = request("first", TODOS, JSON, AUTHORIZED, method="POST", framing=CHUNKED)
     last = request("last", TODOS, "Connection: close")
@@ -77,7 +77,7 @@ def test_a_body_that_ends_may_have_chunks_of_one_byte_extensions_and_trailers(se
 
 
 @pytest.mark.parametrize(("line", "status"), [(AUTHORIZED, 413), ("X-No: token", 401)])
-def test_a_refusal_is_read_though_the_body_is_not(server: Server, line: str, status: int) -> None:
+def test_refusal_is_readable_before_the_body_was_sent(server: Server, line: str, status: int) -> None:
     one = request("large", TODOS, JSON, line, "Connection: close", method="POST", body=b" " * 3_000_000)
 
     async def post() -> list[int]:
@@ -93,7 +93,7 @@ def test_a_refusal_is_read_though_the_body_is_not(server: Server, line: str, sta
     assert asyncio.run(post_often()) == [[status]] * 20
 
 
-def test_an_address_leaves_connections_to_others(server: Server) -> None:
+def test_one_address_cannot_use_all_connections(server: Server) -> None:
     health = request("health", TODOS, "Connection: close")
 
     def status_for(address: str) -> int:
@@ -118,7 +118,7 @@ def test_an_address_leaves_connections_to_others(server: Server) -> None:
     wait_until(lambda: status_for("127.0.0.2") == 401)
 
 
-def test_a_stop_ends_connections_that_linger(settings: Settings) -> None:
+def test_stop_ends_lingering_connections(settings: Settings) -> None:
     assert settings.database_url
     env = environment(database_url=url_of(settings), better_auth_secret=SECRET)
     head = request("large", TODOS, "Connection: close", method="POST", framing=["Content-Length: 3000000"])

@@ -151,18 +151,18 @@ def quotes() -> Iterator[tuple[str, str, str]]:
                 yield name, *mark.args
 
 
-def test_every_test_quotes_the_contract() -> None:
+def test_every_contract_test_quotes_the_contract() -> None:
     assert sum(1 for _ in contract_tests()) > 90
     quoting = {name for name, _, _ in quotes()}
     assert [name for name, _ in contract_tests() if name not in quoting] == []
 
 
-def test_every_quote_stands_there() -> None:
+def test_every_quote_is_in_the_contract() -> None:
     wrong = [str(quote) for quote in quotes() if plain(quote[2]) not in sections().get(quote[1], "")]
     assert not wrong, "\n".join(wrong)
 
 
-def test_every_clause_has_a_test() -> None:
+def test_every_clause_of_the_contract_has_a_test() -> None:
     held: dict[str, set[int]] = {title: set() for title in sections()}
     for _, title, quote in quotes():
         for match in re.finditer(re.escape(plain(quote)), sections()[title]):
@@ -176,13 +176,13 @@ def test_every_clause_has_a_test() -> None:
     assert not missing, "\n".join(missing)
 
 
-def test_what_is_held_elsewhere_is() -> None:
+def test_clauses_tested_elsewhere_name_existing_tests() -> None:
     text = " ".join(sections().values())
     assert [clause for clause in ELSEWHERE if clause not in text] == []
     assert [file for file in ELSEWHERE.values() if not (PROJECT / file).is_file()] == []
 
 
-def test_every_test_has_a_level() -> None:
+def test_every_contract_test_has_a_level() -> None:
     """By its own marks, or by those of its parameters, in `routes.parameters`."""
     for name, marks in contract_tests():
         levels = [mark.name for mark in marks if mark.name in LEVELS]
@@ -192,7 +192,7 @@ def test_every_test_has_a_level() -> None:
         assert len(levels) == (0 if by_route else 1), name
 
 
-def test_it_imports_nothing_of_the_project() -> None:
+def test_contract_tests_import_nothing_of_the_project() -> None:
     for file in SUITE.glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Import):

@@ -10,11 +10,11 @@ LINE = re.compile(r"^# ([A-Z_]+)=(.*)$", re.MULTILINE)
 EXAMPLE = (PROJECT / ".env.example").read_text()
 
 
-def test_names_every_setting_and_no_other() -> None:
+def test_env_example_names_every_setting_and_no_other() -> None:
     assert {name.lower() for name, _ in LINE.findall(EXAMPLE)} == Settings.model_fields.keys()
 
 
-def test_shows_true_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_env_example_shows_true_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     unset = {"DATABASE_URL", "DATA_DIR", "CORS_ORIGINS", "ALLOWED_HOSTS", "TRUSTED_PROXIES"}
@@ -28,5 +28,5 @@ def test_shows_true_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     assert given == defaults
 
 
-def test_shown_examples_are_valid() -> None:
+def test_env_example_examples_are_valid() -> None:
     assert Settings(_env_file=None, **{name.lower(): value for name, value in LINE.findall(EXAMPLE)})

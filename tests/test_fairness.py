@@ -97,9 +97,7 @@ def assert_refused(answers: list[httpx.Response]) -> None:
 
 
 class TestLockedRows:
-    async def test_of_one_user_hold_a_connection_and_the_others_are_served(
-        self, url: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_lock_waits_of_one_user_leave_others_served(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("app.lib.middleware.user_share.WAIT_SECONDS", 1)
         limits = {"database_lock_timeout": 0.3, "database_pool_timeout": 1}
         async with application(url, **limits) as (app, client_of):
@@ -119,7 +117,7 @@ class TestLockedRows:
             assert (await mallory.patch(mallory.todos(locked), json={"title": "y"})).status_code == 200
             assert_nothing_is_held(app)
 
-    async def test_of_several_users_leave_room_for_one_more(self, url: str) -> None:
+    async def test_lock_waits_of_several_users_leave_a_connection(self, url: str) -> None:
         limits = {"database_pool_size": 4, "database_pool_overflow": 4, "database_lock_timeout": 0.3}
         async with application(url, **limits) as (app, client_of):
             attackers, honest = [client_of(f"mallory-{number}") for number in range(4)], client_of("honest")
@@ -138,7 +136,7 @@ class TestLockedRows:
     async def _somebody_waits(self, url: str) -> bool:
         return await waiting_in_the_database(url) > 0
 
-    async def test_writes_of_one_user_wait_in_the_process_for_their_own_batch(self, url: str) -> None:
+    async def test_writes_wait_in_the_process_for_a_batch_of_their_user(self, url: str) -> None:
         async with application(url, database_lock_timeout=60) as (app, client_of):
             mallory = client_of("mallory-2")
             first, second = [(await mallory.create())["id"] for _ in range(2)]
@@ -159,7 +157,7 @@ class TestLockedRows:
             assert {answer.status_code for answer in await asyncio.gather(batch, *patches)} == {200}
             assert_nothing_is_held(app)
 
-    async def test_a_second_use_of_an_idempotency_key_does_not_wait_for_the_first(self, url: str) -> None:
+    async def test_second_use_of_an_idempotency_key_does_not_wait(self, url: str) -> None:
         async with application(url, database_lock_timeout=60) as (app, client_of):
             mallory = client_of("mallory-3")
             path = mallory.todos((todo := await mallory.create())["id"], "toggle-complete")
@@ -181,7 +179,7 @@ def assert_nothing_is_held(app: Litestar) -> None:
 
 
 class TestHealth:
-    async def test_needs_no_connection_of_the_pool_and_takes_one_at_most(self, url: str) -> None:
+    async def test_health_uses_no_pooled_connection(self, url: str) -> None:
         options = {"database_pool_size": 1, "database_pool_overflow": 0}
         connections = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
         async with application(url, **options) as (app, client_of):
@@ -199,7 +197,7 @@ class TestHealth:
 
                 await until(are_as_expected)  # a connection that asked before may still be leaving
 
-    async def test_is_503_within_a_second_where_the_database_does_not_answer(self, url: str) -> None:
+    async def test_health_is_503_within_a_second_without_database(self, url: str) -> None:
         async with application(url, database_lock_timeout=60) as (_, client_of):
             prober = client_of("prober")
             connection = await asyncpg.connect(admin_url(url))
@@ -251,7 +249,7 @@ class Crowd:
 
 
 class TestSlowBodies:
-    async def test_of_one_user_are_that_users_own(self, url: str) -> None:
+    async def test_slow_bodies_of_one_user_do_not_block_others(self, url: str) -> None:
         async with application(url) as (app, client_of), listening(app, bounded=True) as port:
             honest, crowd = client_of("honest"), Crowd(port)
             await crowd.send(head("slow", "todos", method="POST", length=1000) + b'{"title": "', times=505)
@@ -267,7 +265,7 @@ class TestSlowBodies:
 
             await until(is_served)
 
-    async def test_of_many_users_at_one_address_are_bounded_and_the_oldest_ended(self, url: str) -> None:
+    async def test_slow_bodies_of_one_address_are_bounded(self, url: str) -> None:
         async with application(url) as (app, client_of), listening(app, bounded=True) as port:
             crowd = Crowd(port)
             for number in range(5):
@@ -286,7 +284,7 @@ class TestSlowBodies:
 
 
 class TestSlowReaders:
-    async def test_hold_no_place_of_the_others_and_a_bounded_number_of_bytes(
+    async def test_slow_readers_hold_no_slot_and_bounded_memory(
         self, url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         most = 1_000_000

@@ -61,7 +61,7 @@ def in_parts(head: bytes, body: bytes, before: bytes, after: bytes) -> Iterator[
 
 @pytest.mark.parametrize("upgrade", UPGRADES)
 @pytest.mark.parametrize("in_chunks", [False, True], ids=["length", "chunks"])
-def test_an_upgrade_changes_nothing(server: Server, upgrade: str, in_chunks: bool) -> None:
+def test_upgrade_header_changes_no_response(server: Server, upgrade: str, in_chunks: bool) -> None:
     before, after = request("before"), request("after") + LAST
     for (name, body), line in product(BODIES.items(), (AUTHORIZED, "X-No: token")):
         framing = ["Transfer-Encoding: chunked"] if in_chunks else [f"Content-Length: {len(body)}"]
@@ -74,21 +74,21 @@ def test_an_upgrade_changes_nothing(server: Server, upgrade: str, in_chunks: boo
 
 @pytest.mark.parametrize("connection", ["close, Upgrade", "Upgrade, close"])
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_the_last_request_may_ask_for_an_upgrade(server: Server, connection: str, version: str) -> None:
+def test_last_request_may_ask_for_an_upgrade(server: Server, connection: str, version: str) -> None:
     lines = [f"Connection: {connection}", "Upgrade: h2c", JSON, AUTHORIZED]
     for body in BODIES.values():
         one = request("first", TODOS, *lines, method="POST", body=body, version=version)
         assert [name for name, _ in answers(server, one + SMUGGLED)] == ["first"]
 
 
-def test_an_old_client_that_keeps_alive_is_left_after_its_response(server: Server) -> None:
+def test_http_1_0_keep_alive_is_closed_after_its_response(server: Server) -> None:
     lines = ["Connection: keep-alive, Upgrade", "Upgrade: h2c", "Expect: 100-continue", JSON, AUTHORIZED]
     one = request("first", TODOS, *lines, method="POST", body=BODIES["todo"], version="1.0")
     assert answers(server, one + SMUGGLED) == [("first", 201)]
 
 
 @pytest.mark.parametrize("upgrade", ["none", "h2c"])
-def test_who_waits_for_100_gets_it_or_a_last_response(server: Server, upgrade: str) -> None:
+def test_expect_100_continue_gets_100_or_a_final_response(server: Server, upgrade: str) -> None:
     """Whoever is refused in place of 100 may send the body or not: what comes is not parsed."""
     lines = [*UPGRADES[upgrade], JSON, "Expect: 100-continue"]
     framing = [f"Content-Length: {len(SMUGGLED)}"]
@@ -137,7 +137,7 @@ UPGRADE = "Connection: Upgrade\r\nUpgrade: h2c\r\n"
         "no colon\r\n\r\n",
     ],
 )
-def test_an_ambiguous_head_is_the_last_that_is_parsed(server: Server, ambiguous: str) -> None:
+def test_nothing_is_parsed_after_an_ambiguous_head(server: Server, ambiguous: str) -> None:
     for upgrade in ("", UPGRADE):
         refused = (POST + upgrade + ambiguous).encode("latin-1") + SMUGGLED
         assert answers(server, request("before") + refused + LAST) == [("before", 401), ("server", 400)]
@@ -160,7 +160,7 @@ def test_an_ambiguous_head_is_the_last_that_is_parsed(server: Server, ambiguous:
         "G@T / HTTP/1.1",
     ],
 )
-def test_another_protocol_is_the_last_that_is_parsed(server: Server, line: str) -> None:
+def test_nothing_is_parsed_after_another_protocol(server: Server, line: str) -> None:
     refused = f"{line}\r\nHost: x\r\nContent-Length: {len(SMUGGLED)}\r\n\r\n".encode() + SMUGGLED
     assert answers(server, request("before") + refused + LAST) == [("before", 401), ("server", 400)]
     assert answers(server, refused, SMUGGLED + LAST) == [("server", 400)]
@@ -170,7 +170,7 @@ def test_another_protocol_is_the_last_that_is_parsed(server: Server, line: str) 
     "chunks", [b"zz\r\n", b"5\nhello\r\n", b"1 \r\n", b"0x1\r\nx\r\n", b"1\r\nxx\r\n", b"1;a\nb\r\n", b"-1\r\n"]
 )
 @pytest.mark.parametrize("upgrade", [[], UPGRADES["h2c"]], ids=["plain", "upgrade"])
-def test_a_broken_chunk_ends_the_request_that_it_belongs_to(server: Server, chunks: bytes, upgrade: list[str]) -> None:
+def test_broken_chunk_ends_its_request(server: Server, chunks: bytes, upgrade: list[str]) -> None:
     framing = ["Transfer-Encoding: chunked"]
     before, rest = request("before"), chunks + SMUGGLED + LAST
     head = request("first", TODOS, JSON, AUTHORIZED, *upgrade, method="POST", framing=framing)

@@ -23,7 +23,7 @@ async def count(client: Client) -> int:
 
 
 class TestReplay:
-    async def test_a_repeated_create_gives_the_first_answer(self, alice: Client) -> None:
+    async def test_retried_create_returns_the_first_response(self, alice: Client) -> None:
         headers = keyed()
         first = await alice.post(alice.todos(), json={"title": "once"}, headers=headers)
         again = await alice.post(alice.todos(), json={"title": "once"}, headers=headers)
@@ -36,19 +36,19 @@ class TestReplay:
         assert first.headers["x-request-id"] != again.headers["x-request-id"]
         assert await count(alice) == 1
 
-    async def test_a_repeated_toggle_flips_once(self, alice: Client) -> None:
+    async def test_retried_toggle_runs_once(self, alice: Client) -> None:
         path = alice.todos((await alice.create())["id"], "toggle-complete")
         headers = keyed()
         answers = [await alice.post(path, headers=headers) for _ in range(3)]
         assert [answer.json()["version"] for answer in answers] == [2, 2, 2]
         assert (await alice.post(path, headers=keyed())).json()["version"] == 3
 
-    async def test_without_a_key_each_is_done(self, alice: Client) -> None:
+    async def test_requests_without_key_all_run(self, alice: Client) -> None:
         for _ in range(2):
             await alice.create()
         assert await count(alice) == 2
 
-    async def test_a_day_later_it_is_a_new_request(self, app: Litestar, alice: Client) -> None:
+    async def test_idempotency_key_expires_after_a_day(self, app: Litestar, alice: Client) -> None:
         headers = keyed()
         await alice.post(alice.todos(), json={"title": "once"}, headers=headers)
         async with app.state.database.begin(unscoped="tests") as connection:
@@ -60,7 +60,7 @@ class TestReplay:
         assert third.content == again.content
         assert await count(alice) == 2
 
-    async def test_purge_removes_what_no_longer_counts(self, app: Litestar, alice: Client, bob: Client) -> None:
+    async def test_purge_removes_expired_keys(self, app: Litestar, alice: Client, bob: Client) -> None:
         for client in (alice, bob):
             await client.post(client.todos(), json={"title": "once"}, headers=keyed())
         async with app.state.database.begin(unscoped="tests") as connection:
@@ -74,7 +74,7 @@ class TestReplay:
 
 
 class TestMisuse:
-    async def test_the_same_key_with_another_body_or_path_is_invalid(self, alice: Client) -> None:
+    async def test_key_reused_for_another_request_is_422(self, alice: Client) -> None:
         headers = keyed()
         todo = (await alice.post(alice.todos(), json={"title": "once"}, headers=headers)).json()
         other: list[tuple[str, Any]] = [
@@ -86,13 +86,13 @@ class TestMisuse:
         assert await count(alice) == 1
 
     @pytest.mark.parametrize("key", ["", " ", "a b", "x" * 256, "\x7f", "é"])
-    async def test_a_key_is_visible_ascii(self, alice: Client, key: str) -> None:
+    async def test_idempotency_key_must_be_visible_ascii(self, alice: Client, key: str) -> None:
         value = key.encode()
         response = await alice.post(alice.todos(), json={"title": "x"}, headers={b"Idempotency-Key": value})
         assert "Idempotency-Key" in mistakes(response)
         assert await count(alice) == 0
 
-    async def test_two_keys_are_none(self, alice: Client) -> None:
+    async def test_two_idempotency_keys_are_refused(self, alice: Client) -> None:
         headers = [
             ("Idempotency-Key", "a"),
             ("Idempotency-Key", "b"),
@@ -100,7 +100,7 @@ class TestMisuse:
         ]
         assert "Idempotency-Key" in mistakes(await alice.post(alice.todos(), json={"title": "x"}, headers=headers))
 
-    async def test_the_wall_stands_before_it(self, alice: Client, bob: Client) -> None:
+    async def test_authentication_precedes_idempotency(self, alice: Client, bob: Client) -> None:
         headers = keyed()
         await alice.post(alice.todos(), json={"title": "hers"}, headers=headers)
         assert_problem(await bob.post(alice.todos(), json={"title": "hers"}, headers=headers), 403)
@@ -116,7 +116,7 @@ async def deactivate(app: Litestar, user_id: str) -> None:
 
 
 class TestGuards:
-    async def test_a_lost_role_ends_replays(self, bob: Client, client_of: Any) -> None:
+    async def test_lost_role_ends_replays(self, bob: Client, client_of: Any) -> None:
         await bob.create()
         user_id = f"admin-{secrets.token_hex(8)}"
         admin, plain = (
@@ -131,7 +131,7 @@ class TestGuards:
         assert "idempotency-replayed" not in refused.headers
         assert bob.user_id not in refused.text.replace(path, "")
 
-    async def test_a_deactivation_ends_replays_at_once(self, app: Litestar, alice: Client) -> None:
+    async def test_deactivation_ends_replays_at_once(self, app: Litestar, alice: Client) -> None:
         sent: dict[str, Any] = {"json": {"title": "once"}, "headers": keyed()}
         assert (await alice.post(alice.todos(), **sent)).status_code == 201
         await deactivate(app, alice.user_id)
@@ -140,7 +140,7 @@ class TestGuards:
             rows = text("SELECT count(*) FROM app.todos WHERE user_id = :owner")
             assert (await connection.execute(rows, {"owner": alice.user_id})).scalar_one() == 1
 
-    async def test_come_before_what_is_wrong_with_the_key(self, alice: Client) -> None:
+    async def test_guards_run_before_key_validation(self, alice: Client) -> None:
         path, headers = alice.path("admin", "users", "somebody", "deactivate"), keyed()
         await alice.post(alice.todos(), json={"title": "x"}, headers=headers)
         for key in (headers["Idempotency-Key"], "not visible"):
@@ -148,7 +148,7 @@ class TestGuards:
             assert_problem(await alice.post(alice.path("nowhere"), headers=keyed(key)), 404)
             assert_problem(await alice.post(alice.path("export"), headers=keyed(key)), 405)
 
-    async def test_a_replay_runs_no_handler(self, alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_replay_runs_no_handler(self, alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         sent: dict[str, Any] = {"json": {"title": "once"}, "headers": keyed()}
         first = await alice.post(alice.todos(), **sent)
         monkeypatch.setattr(TodoService, "create", None)
@@ -156,12 +156,12 @@ class TestGuards:
 
 
 class TestRefusals:
-    async def test_are_not_stored(self, alice: Client) -> None:
+    async def test_refused_requests_are_not_stored(self, alice: Client) -> None:
         headers = keyed()
         assert_problem(await alice.post(alice.todos(), json={"title": ""}, headers=headers), 422)
         assert (await alice.post(alice.todos(), json={"title": "now"}, headers=headers)).status_code == 201
 
-    async def test_keep_their_status(self, alice: Client) -> None:
+    async def test_refused_retry_keeps_its_status(self, alice: Client) -> None:
         await alice.create()
         big = b'{"title": "' + b"x" * 2**21 + b'"}'
         json = {"Content-Type": "application/json"}
@@ -174,7 +174,7 @@ class TestRefusals:
 
 
 class TestConcurrency:
-    async def test_fifty_at_once_make_one_row(self, alice: Client) -> None:
+    async def test_fifty_concurrent_retries_create_one_row(self, alice: Client) -> None:
         headers = keyed()
         body = {"title": "once"}
         answers = await asyncio.gather(*(alice.post(alice.todos(), json=body, headers=headers) for _ in range(50)))
@@ -184,7 +184,7 @@ class TestConcurrency:
         assert sum("idempotency-replayed" not in answer.headers for answer in answers if answer.status_code == 201) == 1
         assert await count(alice) == 1
 
-    async def test_a_key_of_one_user_never_meets_another_s(self, alice: Client, bob: Client) -> None:
+    async def test_idempotency_keys_are_per_user(self, alice: Client, bob: Client) -> None:
         headers = keyed()
         answers = await asyncio.gather(
             *(client.post(client.todos(), json={"title": client.user_id}, headers=headers) for client in (alice, bob))
@@ -193,19 +193,19 @@ class TestConcurrency:
         assert [answer.json()["user_id"] for answer in answers] == [alice.user_id, bob.user_id]
         assert not any("idempotency-replayed" in answer.headers for answer in answers)
 
-    async def test_nor_one_that_is_stored(self, alice: Client, bob: Client) -> None:
+    async def test_stored_key_of_another_user_is_not_replayed(self, alice: Client, bob: Client) -> None:
         headers = keyed()
         for client in (alice, bob):
             answer = await client.post(client.todos(), json={"title": "x"}, headers=headers)
             assert (answer.status_code, answer.json().get("user_id")) == (201, client.user_id)
             assert "idempotency-replayed" not in answer.headers
 
-    async def test_the_pool_is_free_again(self, app: Litestar, alice: Client) -> None:
+    async def test_retries_leave_no_connection_checked_out(self, app: Litestar, alice: Client) -> None:
         await asyncio.gather(*(alice.post(alice.todos(), json={"title": "x"}, headers=keyed()) for _ in range(30)))
         assert app.state.database.engine.pool.checkedout() == 0
         assert await count(alice) == 30
 
 
-async def test_a_new_user_s_first_request_may_carry_a_key(client_of: Any) -> None:
+async def test_first_request_of_a_user_may_have_a_key(client_of: Any) -> None:
     client = client_of(f"first-{secrets.token_hex(8)}")
     assert (await client.post(client.todos(), json={"title": "x"}, headers=keyed())).status_code == 201

@@ -164,39 +164,39 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 
 
 class TestFirstRun:
-    def test_says_where_it_listens(self, story: Story) -> None:
+    def test_first_run_prints_its_address(self, story: Story) -> None:
         assert "Listening on http://127.0.0.1:" in story.printed
 
-    def test_prints_a_token(self, story: Story) -> None:
+    def test_first_run_prints_a_token(self, story: Story) -> None:
         tokens = [line for line in story.printed.splitlines() if line.count(".") == 2 and line.startswith("eyJ")]
         assert jwt.decode(tokens[0], options={"verify_signature": False})["sub"] == "demo"
 
-    def test_the_curl_line_creates_a_todo(self, story: Story) -> None:
+    def test_printed_curl_line_creates_a_todo(self, story: Story) -> None:
         assert json.loads(story.pasted)["title"] == "Try the API"
 
-    def test_another_command_in_any_directory_shares_the_database_meanwhile(self, story: Story) -> None:
+    def test_command_shares_the_embedded_database(self, story: Story) -> None:
         assert story.while_it_ran == "demo\t-\tactive\n"
         assert story.server_processes == 1
 
-    def test_the_todo_and_the_token_outlive_a_restart_with_two_workers(self, story: Story) -> None:
+    def test_todo_and_token_outlive_a_restart(self, story: Story) -> None:
         assert story.after_a_restart == [json.loads(story.pasted)]
 
-    def test_interrupting_it_is_no_crash(self, story: Story) -> None:
+    def test_interrupted_run_exits_cleanly(self, story: Story) -> None:
         assert story.exit_status in (0, 130)
         assert "Traceback" not in story.printed
 
-    def test_says_nothing_but_what_helps(self, story: Story) -> None:
+    def test_first_run_prints_no_noise(self, story: Story) -> None:
         said = [line for line in story.printed.splitlines() if line and not line.startswith(("{", "eyJ", "curl "))]
         assert [line.partition(" ")[0] for line in said] == ["Listening", "A", "Try"]
 
-    def test_the_secret_is_its_owners_alone(self, story: Story) -> None:
+    def test_first_run_secret_is_readable_by_its_owner_only(self, story: Story) -> None:
         assert (story.directory / "better_auth_secret").stat().st_mode & 0o077 == 0
 
-    def test_workers_end_when_the_process_above_them_is_killed(self, story: Story) -> None:
+    def test_workers_end_with_their_killed_parent(self, story: Story) -> None:
         assert len(story.workers) >= 2
         wait_until(lambda: not any(worker.is_running() for worker in story.workers))
 
-    def test_no_process_is_left(self, story: Story) -> None:
+    def test_first_run_leaves_no_process(self, story: Story) -> None:
         wait_until(lambda: not processes_in(story.directory))
 
 
@@ -208,7 +208,7 @@ def server(migrated: Settings) -> Iterator[Server]:
 
 
 class TestLiveServer:
-    def test_takes_the_token_of_the_token_command(self, migrated: Settings, server: Server) -> None:
+    def test_token_command_gives_an_accepted_token(self, migrated: Settings, server: Server) -> None:
         status, output = call(migrated, "token", "bob", "--email", "bob@example.com", "--name", "Bob")
         answer = httpx.get(f"{server.url}/api/bob/todos", headers={"Authorization": f"Bearer {output.strip()}"})
         assert (status, answer.status_code) == (0, 200)
@@ -216,12 +216,12 @@ class TestLiveServer:
             ("bob@example.com", "Bob")
         ]
 
-    def test_serves_what_seed_has_made(self, migrated: Settings, server: Server) -> None:
+    def test_server_serves_seeded_todos(self, migrated: Settings, server: Server) -> None:
         assert call(migrated, "seed", "--user", "carol", "--todos", "50")[0] == 0
         answer = httpx.get(f"{server.url}/api/carol/todos", headers=headers_of("carol"))
         assert answer.json()["total"] == 50
 
-    def test_notices_that_a_user_was_deactivated(self, migrated: Settings, server: Server) -> None:
+    def test_server_notices_a_deactivated_user(self, migrated: Settings, server: Server) -> None:
         def status() -> int:
             return httpx.get(f"{server.url}/api/dave/todos", headers=headers_of("dave")).status_code
 
@@ -232,16 +232,16 @@ class TestLiveServer:
         assert call(migrated, "users", "activate", "dave") == (0, "dave is active.\n")
         assert status() == 200
 
-    def test_a_second_server_on_its_port_is_told_so(self, migrated: Settings, server: Server) -> None:
+    def test_port_in_use_is_explained(self, migrated: Settings, server: Server) -> None:
         status, output = call(migrated, "run", "--port", str(server.port))
         assert_explained(status, output)
         assert str(server.port) in output
 
-    def test_health_is_good(self, migrated: Settings, server: Server) -> None:
+    def test_health_command_succeeds(self, migrated: Settings, server: Server) -> None:
         assert call(migrated, "health") == (0, "ok: database reachable, migrations current\n")
         assert httpx.get(f"{server.url}/api/health", headers=headers_of("any")).json()["status"] == "ok"
 
-    def test_stops_on_sigterm(self, server: Server) -> None:
+    def test_server_stops_on_sigterm(self, server: Server) -> None:
         assert server.stop() in (0, -signal.SIGTERM)
         assert "Traceback" not in server.output
 
@@ -256,7 +256,7 @@ def said_in_production(empty: Settings) -> str:
 
 
 class TestPendingMigrations:
-    def test_run_warns_of_them_and_applies_none(self, empty: Settings, said_in_production: str) -> None:
+    def test_run_warns_of_pending_migrations(self, empty: Settings, said_in_production: str) -> None:
         assert f"Warning: {len(revisions())} migrations are pending" in said_in_production
         assert query(url_of(empty), "SELECT count(*) FROM pg_namespace WHERE nspname = 'app'") == [(0,)]
 
@@ -264,51 +264,51 @@ class TestPendingMigrations:
         assert "eyJ" not in said_in_production
         assert "curl" not in said_in_production
 
-    def test_check_finds_them(self, empty: Settings) -> None:
+    def test_check_reports_pending_migrations(self, empty: Settings) -> None:
         status, output = call(empty, "check")
         assert status == 1
         assert "D002" in output
         assert "manage.py migrate" in output
 
-    def test_health_is_bad(self, empty: Settings) -> None:
+    def test_health_command_fails_with_pending_migrations(self, empty: Settings) -> None:
         assert call(empty, "health") == (1, "unavailable: database reachable, migrations pending\n")
 
-    def test_showmigrations_marks_them(self, empty: Settings) -> None:
+    def test_showmigrations_marks_pending_migrations(self, empty: Settings) -> None:
         lines = call(empty, "showmigrations")[1].splitlines()
         assert [line.split()[:3] for line in lines] == [["[", "]", script.revision] for script in revisions()]
 
     @pytest.mark.parametrize("arguments", [["seed"], ["users", "list"], ["users", "show", "x"]], ids=" ".join)
-    def test_commands_without_their_tables_say_what_to_do(self, empty: Settings, arguments: list[str]) -> None:
+    def test_commands_without_tables_explain_migrate(self, empty: Settings, arguments: list[str]) -> None:
         status, output = call(empty, *arguments)
         assert_explained(status, output)
         assert "manage.py migrate" in output
 
-    def test_makemigrations_asks_to_apply_them_first(self, empty: Settings) -> None:
+    def test_makemigrations_asks_to_migrate_first(self, empty: Settings) -> None:
         assert_explained(*call(empty, "makemigrations"))
 
 
 class TestMigrate:
-    def test_zero_and_back(self, migrated: Settings) -> None:
+    def test_migrate_to_zero_and_back(self, migrated: Settings) -> None:
         assert call(migrated, "migrate", "zero") == (0, f"{HEAD} -> zero\n")
         assert call(migrated, "migrate", "zero") == (0, "Already at zero.\n")
         assert call(migrated, "migrate") == (0, f"zero -> {HEAD}\n")
         assert call(migrated, "migrate") == (0, f"Already at {HEAD}.\n")
 
-    def test_to_a_revision(self, migrated: Settings) -> None:
+    def test_migrate_to_a_revision(self, migrated: Settings) -> None:
         assert call(migrated, "migrate", "zero")[0] == 0
         assert call(migrated, "migrate", HEAD) == (0, f"zero -> {HEAD}\n")
 
     @pytest.mark.parametrize("target", ["bogus", "", "+x", "head~9"])
-    def test_to_an_unknown_revision(self, migrated: Settings, target: str) -> None:
+    def test_migrate_to_an_unknown_revision_fails(self, migrated: Settings, target: str) -> None:
         status, output = call(migrated, "migrate", target)
         assert_explained(status, output)
         assert "showmigrations" in output
 
-    def test_base_is_zero(self, migrated: Settings) -> None:
+    def test_migrate_base_is_zero(self, migrated: Settings) -> None:
         assert call(migrated, "migrate", "base")[1].endswith("zero\n")
         assert call(migrated, "migrate")[0] == 0
 
-    def test_showmigrations_marks_what_is_applied(self, migrated: Settings) -> None:
+    def test_showmigrations_marks_applied_migrations(self, migrated: Settings) -> None:
         status, output = call(migrated, "showmigrations")
         assert status == 0
         assert [line[:4] for line in output.splitlines()] == ["[X] "] * len(revisions())
@@ -320,10 +320,10 @@ class TestMigrate:
         assert call(migrated, "makemigrations", *options) == (0, "No changes in the models.\n")
         assert set(versions.glob("*.py")) == before
 
-    def test_check_is_content(self, migrated: Settings) -> None:
+    def test_check_of_a_migrated_database_succeeds(self, migrated: Settings) -> None:
         assert call(migrated, "check") == (0, "No problems found.\n")
 
-    def test_check_finds_a_schema_that_differs_from_the_models(self, migrated: Settings) -> None:
+    def test_check_reports_a_schema_that_differs_from_the_models(self, migrated: Settings) -> None:
         query(url_of(migrated), "ALTER TABLE app.todos ADD COLUMN stray int;")
         status, output = call(migrated, "check")
         assert status == 1
@@ -331,7 +331,7 @@ class TestMigrate:
         assert_explained(*call(migrated, "makemigrations", "--check"))
         query(url_of(migrated), "ALTER TABLE app.todos DROP COLUMN stray;")
 
-    def test_check_finds_time_zones_that_are_not_known(self, migrated: Settings) -> None:
+    def test_check_reports_unknown_time_zones(self, migrated: Settings) -> None:
         values = "('ann', 'Mars/Base'), ('ben', 'Mars/Base'), ('cem', 'Europe/Berlin')"
         query(url_of(migrated), f"INSERT INTO app.users (id, time_zone) VALUES {values};")
         try:
@@ -342,7 +342,7 @@ class TestMigrate:
         assert "warning: D009 The time zone 'Mars/Base' of 2 users is not known" in output
         assert "Berlin" not in output
 
-    def test_a_role_without_rights_is_told_so(self, migrated: Settings) -> None:
+    def test_migrate_without_rights_is_explained(self, migrated: Settings) -> None:
         url, role = url_of(migrated), f"without_rights_{secrets.token_hex(8)}"
         query(url, f"CREATE ROLE {role};")
         try:
@@ -354,32 +354,32 @@ class TestMigrate:
 
 
 class TestSeed:
-    def test_makes_users_with_todos(self, migrated: Settings) -> None:
+    def test_seed_creates_users_with_todos(self, migrated: Settings) -> None:
         status, output = call(migrated, "seed", "--users", "3", "--todos", "50", "--reset")
         assert status == 0
         assert "Seeded 3 users with 50 todos each." in output
         counts = query(url_of(migrated), "SELECT count(*) FROM app.todos GROUP BY user_id")
         assert counts == [(50,)] * 3
 
-    def test_adds_to_a_given_user(self, migrated: Settings) -> None:
+    def test_seed_adds_to_a_given_user(self, migrated: Settings) -> None:
         before = query(url_of(migrated), "SELECT count(*) FROM app.users")
         for _ in range(2):
             assert call(migrated, "seed", "--user", "auth0|erin", "--todos", "5")[0] == 0
         assert query(url_of(migrated), "SELECT count(*) FROM app.todos WHERE user_id = 'auth0|erin'") == [(10,)]
         assert query(url_of(migrated), "SELECT count(*) FROM app.users") == [(before[0][0] + 1,)]
 
-    def test_reset_removes_what_there_was(self, migrated: Settings) -> None:
+    def test_seed_reset_removes_existing_rows(self, migrated: Settings) -> None:
         assert call(migrated, "seed", "--user", "frank", "--todos", "2")[0] == 0
         assert call(migrated, "seed", "--users", "1", "--todos", "0", "--reset")[0] == 0
         assert query(url_of(migrated), "SELECT (SELECT count(*) FROM app.users), count(*) FROM app.todos") == [(1, 0)]
 
-    def test_reset_is_refused_in_production(self, migrated: Settings) -> None:
+    def test_seed_reset_is_refused_in_production(self, migrated: Settings) -> None:
         assert call(migrated, "seed", "--user", "grace", "--todos", "1")[0] == 0
         production = migrated.model_copy(update={"environment": Environment.PRODUCTION})
         assert_explained(*call(production, "seed", "--reset"))
         assert query(url_of(migrated), "SELECT count(*) FROM app.users WHERE id = 'grace'") == [(1,)]
 
-    def test_is_all_or_nothing(self, migrated: Settings) -> None:
+    def test_failed_seed_is_rolled_back(self, migrated: Settings) -> None:
         users = query(url_of(migrated), "SELECT count(*) FROM app.users")
         query(url_of(migrated), "ALTER TABLE app.todos ADD CONSTRAINT ck_todos_stray CHECK (false) NOT VALID;")
         with pytest.raises(BaseException, match="ck_todos_stray"):
@@ -400,13 +400,13 @@ def two_users(migrated: Settings) -> None:
 
 @pytest.mark.usefixtures("two_users")
 class TestUsers:
-    def test_list_is_oldest_first(self, migrated: Settings) -> None:
+    def test_users_list_is_oldest_first(self, migrated: Settings) -> None:
         assert call(migrated, "users", "list") == (0, "old\told@example.com\tactive\nnew\t-\tactive\n")
 
-    def test_list_is_paged(self, migrated: Settings) -> None:
+    def test_users_list_is_paged(self, migrated: Settings) -> None:
         assert call(migrated, "users", "list", "--limit", "1", "--offset", "1") == (0, "new\t-\tactive\n")
 
-    def test_print_no_control_characters(self, migrated: Settings) -> None:
+    def test_users_list_prints_no_control_characters(self, migrated: Settings) -> None:
         hostile = "\x1b]0;owned\x07\u202eevil\nid: root\x9b2J\\x1b"
 
         async def insert() -> None:
@@ -421,7 +421,7 @@ class TestUsers:
             assert all(each.isprintable() or each in "\n\t" for each in output)
             assert "\\x1b]0;owned\\x07\\u202eevil\\nid: root\\x9b2J\\\\x1b" in output
 
-    def test_show_names_every_field(self, migrated: Settings) -> None:
+    def test_users_show_prints_every_field(self, migrated: Settings) -> None:
         status, output = call(migrated, "users", "show", "old")
         assert status == 0
         assert [line.split(": ")[0] for line in output.splitlines()] == [
@@ -432,7 +432,7 @@ class TestUsers:
             "deactivated_at",
         ]
 
-    def test_deactivating_twice_keeps_the_first_time(self, migrated: Settings) -> None:
+    def test_second_deactivation_keeps_the_time(self, migrated: Settings) -> None:
         times = set()
         for _ in range(2):
             assert call(migrated, "users", "deactivate", "new")[0] == 0
@@ -442,7 +442,7 @@ class TestUsers:
         assert call(migrated, "users", "activate", "new")[0] == 0
 
     @pytest.mark.parametrize("verb", ["show", "deactivate", "activate"])
-    def test_an_unknown_user_is_an_error(self, migrated: Settings, verb: str) -> None:
+    def test_unknown_user_is_an_error(self, migrated: Settings, verb: str) -> None:
         status, output = call(migrated, "users", verb, "nobody")
         assert_explained(status, output)
         assert "nobody" in output
@@ -456,39 +456,39 @@ class TestToken:
         assert status == 0
         return jwt.decode(output.strip(), SECRET, ["HS256"], options={"verify_aud": False})
 
-    def test_lives_an_hour(self) -> None:
+    def test_token_command_expires_after_an_hour(self) -> None:
         claims = self.claims("alice")
         assert claims.keys() == {"sub", "iat", "exp"}
         assert (claims["sub"], claims["exp"] - claims["iat"]) == ("alice", 3600)
 
-    def test_has_what_is_asked_for(self) -> None:
+    def test_token_command_sets_requested_claims(self) -> None:
         claims = self.claims("alice", "--ttl", "5", "--role", "admin", "--email", "a@example.com", "--name", "Élise")
         assert claims["exp"] - claims["iat"] == 5
         assert (claims["role"], claims["email"], claims["name"]) == ("admin", "a@example.com", "Élise")
 
-    def test_follows_the_configured_claims(self) -> None:
+    def test_token_command_uses_configured_claims(self) -> None:
         settings = make_settings(
             NOWHERE, user_id_claims="user.id,sub", role_claim="kind", better_auth_issuer="i", better_auth_audience="a,b"
         )
         claims = self.claims("alice", "--role", "admin", settings=settings)
         assert (claims["user"], claims["kind"], claims["iss"], claims["aud"]) == ({"id": "alice"}, "admin", "i", "a")
 
-    def test_with_a_scope_is_an_access_token(self) -> None:
+    def test_token_command_with_scope_gives_an_access_token(self) -> None:
         settings = make_settings(NOWHERE, better_auth_issuer="i,j", resource="https://api.example.com/api")
         claims = self.claims("alice", "--scope", "todos:read profile", "--client-id", "agent", settings=settings)
         assert (claims["scope"], claims["client_id"]) == ("todos:read profile", "agent")
         assert (claims["iss"], claims["aud"]) == ("i", "https://api.example.com/api")
 
-    def test_with_a_scope_has_no_role(self) -> None:
+    def test_token_command_with_scope_has_no_role(self) -> None:
         status, output = call(make_settings(NOWHERE), "token", "alice", "--scope", "todos:read", "--role", "admin")
         assert_explained(status, output)
 
-    def test_with_a_scope_needs_a_resource(self) -> None:
+    def test_token_command_with_scope_needs_a_resource(self) -> None:
         status, output = call(make_settings(NOWHERE), "token", "alice", "--scope", "todos:read")
         assert_explained(status, output)
         assert "RESOURCE" in output
 
-    def test_is_refused_in_production(self) -> None:
+    def test_token_command_is_refused_in_production(self) -> None:
         status, output = call(
             make_settings(NOWHERE).model_copy(update={"environment": Environment.PRODUCTION}), "token", "x"
         )
@@ -497,7 +497,7 @@ class TestToken:
 
 
 class TestRoutes:
-    def test_lists_every_route_with_its_guard(self) -> None:
+    def test_routes_command_lists_every_route_with_its_guard(self) -> None:
         status, output = call(make_settings(NOWHERE), "routes")
         rows = [line.split(maxsplit=4) for line in output.splitlines()]
         assert status == 0
@@ -542,28 +542,28 @@ class TestArguments:
         ],
         ids=lambda arguments: " ".join(arguments)[:30].encode("ascii", "replace").decode(),
     )
-    def test_wrong_ones_are_usage_errors(self, arguments: list[str]) -> None:
+    def test_wrong_arguments_are_usage_errors(self, arguments: list[str]) -> None:
         status, output = call(make_settings(NOWHERE), *arguments)
         assert status == 2
         assert "Error" in output
 
-    def test_reload_goes_with_one_worker(self) -> None:
+    def test_reload_needs_one_worker(self) -> None:
         assert_explained(*call(make_settings(NOWHERE), "run", "--reload", "--workers", "2"))
 
-    def test_the_real_thing_shows_no_traceback(self) -> None:
+    def test_usage_error_of_the_process_has_no_traceback(self) -> None:
         ended = manage(environment(database_url=NOWHERE, better_auth_secret=SECRET), "users", "list")
         assert_explained(ended.returncode, ended.stderr)
         assert ended.stdout == ""
 
 
 class TestConfigurationErrors:
-    def test_production_assumes_nothing(self, type_in: Callable[..., tuple[int, str]]) -> None:
+    def test_production_without_settings_is_refused(self, type_in: Callable[..., tuple[int, str]]) -> None:
         status, output = type_in(["run"], environment="production")
         assert_explained(status, output)
         assert "DATABASE_URL is required" in output
         assert "BETTER_AUTH_SECRET is required" in output
 
-    def test_a_short_secret_is_not_repeated(self, type_in: Callable[..., tuple[int, str]]) -> None:
+    def test_short_secret_is_not_repeated(self, type_in: Callable[..., tuple[int, str]]) -> None:
         status, output = type_in(["run"], database_url=NOWHERE, better_auth_secret="short-and-private")
         assert_explained(status, output)
         assert "at least 32" in output
@@ -581,19 +581,19 @@ class TestConfigurationErrors:
         ],
         ids=lambda url: url.replace(PASSWORD, "…"),
     )
-    def test_a_bad_url_is_not_repeated(self, type_in: Callable[..., tuple[int, str]], url: str) -> None:
+    def test_bad_database_url_is_not_repeated(self, type_in: Callable[..., tuple[int, str]], url: str) -> None:
         status, output = type_in(["check"], database_url=url, better_auth_secret=SECRET)
         assert_explained(status, output)
         assert "DATABASE_URL" in output
 
-    def test_all_problems_are_told_at_once(self, type_in: Callable[..., tuple[int, str]]) -> None:
+    def test_all_configuration_problems_are_reported_at_once(self, type_in: Callable[..., tuple[int, str]]) -> None:
         settings = {"environment": "staging", "body_limit": "many", "cors_origins": "example.com", "log_level": "loud"}
         status, output = type_in(["routes"], **settings)
         assert_explained(status, output, lines=5)
         assert all(name.upper() in output for name in settings)
 
     @pytest.mark.parametrize("arguments", ON_A_DATABASE, ids=" ".join)
-    def test_an_unreachable_database(self, arguments: list[str]) -> None:
+    def test_unreachable_database_is_explained(self, arguments: list[str]) -> None:
         status, output = call(make_settings(NOWHERE), *arguments)
         assert status == 1
         assert len(output.strip().splitlines()) <= 2
@@ -601,18 +601,18 @@ class TestConfigurationErrors:
         assert PASSWORD not in output
 
     @pytest.mark.parametrize("arguments", [["migrate"], ["check"], ["users", "list"]], ids=" ".join)
-    def test_a_host_that_does_not_exist(self, arguments: list[str]) -> None:
+    def test_unknown_database_host_is_explained(self, arguments: list[str]) -> None:
         status, output = call(make_settings(f"postgresql://todo:{PASSWORD}@host.invalid/todo"), *arguments)
         assert status == 1
         assert len(output.strip().splitlines()) <= 2
         assert PASSWORD not in output
 
-    def test_a_database_that_does_not_exist(self, server_url: str) -> None:
+    def test_unknown_database_is_explained(self, server_url: str) -> None:
         url = admin_url(server_url).replace("/postgres?", "/missing?")
         url = url if "/missing?" in url else f"{url.rsplit('/', 1)[0]}/missing"
         assert_explained(*call(make_settings(url), "users", "list"))
 
-    def test_a_server_that_is_no_postgresql(self) -> None:
+    def test_server_that_is_not_postgresql_is_explained(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             settings = make_settings(
                 f"postgresql://todo:{PASSWORD}@127.0.0.1:{server.getsockname()[1]}/todo", database_connect_timeout=0.2
@@ -620,7 +620,7 @@ class TestConfigurationErrors:
             assert_explained(*call(settings, "users", "list"))
 
     @pytest.mark.parametrize("name", ["postgres", "better_auth_secret"])
-    def test_a_data_directory_that_cannot_be_used(
+    def test_unusable_data_directory_is_explained(
         self, type_in: Callable[..., tuple[int, str]], tmp_path: Path, name: str
     ) -> None:
         directory = tmp_path / "data"
@@ -629,10 +629,10 @@ class TestConfigurationErrors:
         status, output = type_in(["check"], data_dir=directory, **given)
         assert_explained(status, output)
 
-    def test_an_interrupted_command_ends_as_shells_expect(self) -> None:
+    def test_interrupted_command_exits_with_130(self) -> None:
         with pytest.raises(SystemExit) as end, friendly_errors():
             raise KeyboardInterrupt
         assert end.value.code == 130
 
-    def test_a_host_to_listen_on_that_is_not_ours(self) -> None:
+    def test_foreign_listen_address_is_explained(self) -> None:
         assert_explained(*call(make_settings(NOWHERE), "run", "--host", "192.0.2.1"))

@@ -40,7 +40,7 @@ def port(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[i
 
 @pytest.mark.parametrize("upgrade", UPGRADES)
 @pytest.mark.parametrize("size", [0, PIECE, 3 * PIECE])
-def test_a_request_in_a_body_is_not_completed_by_the_next_client(port: int, upgrade: str, size: int) -> None:
+def test_request_in_a_body_is_not_completed_by_the_next_client(port: int, upgrade: str, size: int) -> None:
     """Somebody without a token prepares the erasure of an account; its owner comes next on the shared connection."""
     user = f"victim-{secrets.token_hex(8)}"
     url = f"http://127.0.0.1:{port}/api/{user}/todos"
@@ -76,7 +76,7 @@ def test_each_request_gets_its_own_response(port: int, upgrade: str) -> None:
     assert [(answer.request_id, answer.status) for answer in answers] == [*statuses, ("last", 401)]
 
 
-def test_references_have_the_prefix_that_nginx_takes_away(port: int) -> None:
+def test_references_have_the_prefix_removed_by_nginx(port: int) -> None:
     user = f"auth0|{secrets.token_hex(8)}"
     base = f"http://127.0.0.1:{port}"
     with httpx.Client(base_url=base, headers={"Authorization": f"Bearer {token_for(user)}"}) as client:
@@ -90,7 +90,7 @@ def test_references_have_the_prefix_that_nginx_takes_away(port: int) -> None:
 
 
 @pytest.mark.parametrize(("headers", "status"), [({"Authorization": f"Bearer {token_for('plain')}"}, 413), ({}, 401)])
-def test_nginx_passes_on_refusals_of_bodies_that_are_not_read(port: int, headers: dict[str, str], status: int) -> None:
+def test_nginx_forwards_refusals_of_unread_bodies(port: int, headers: dict[str, str], status: int) -> None:
     """With its defaults, it asks the server to close each connection."""
     with httpx.Client(headers={"Content-Type": "application/json"} | headers) as client:
         url = f"http://127.0.0.1:{port}/plain/api/plain/todos"

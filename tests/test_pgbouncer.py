@@ -112,7 +112,7 @@ async def carol(pooled_app: Litestar) -> AsyncIterator[Client]:
         yield client
 
 
-async def test_every_verb_works_on_shared_connections(carol: Client) -> None:
+async def test_every_operation_works_through_pgbouncer(carol: Client) -> None:
     todos = await asyncio.gather(*(carol.create(title=f"t{n}") for n in range(20)))
     paths = [carol.todos(todo["id"]) for todo in todos]
     for request in (
@@ -128,18 +128,18 @@ async def test_every_verb_works_on_shared_connections(carol: Client) -> None:
     assert (await carol.get(carol.todos())).json()["total"] == 0
 
 
-async def test_toggles_at_once_lose_none(carol: Client) -> None:
+async def test_concurrent_toggles_through_pgbouncer_are_all_applied(carol: Client) -> None:
     path = carol.todos((await carol.create())["id"])
     await asyncio.gather(*(carol.post(f"{path}/toggle-complete") for _ in range(31)))
     todo = (await carol.get(path)).json()
     assert (todo["completed"], todo["version"]) == (True, 32)
 
 
-async def test_health_is_good(carol: Client) -> None:
+async def test_health_through_pgbouncer_is_200(carol: Client) -> None:
     assert (await carol.get("/api/health")).json()["status"] == "ok"
 
 
-async def test_limits_of_time_hold_for_each_transaction(pooled_app: Litestar) -> None:
+async def test_timeouts_apply_to_each_pgbouncer_transaction(pooled_app: Litestar) -> None:
     database: Database = pooled_app.state.database
     shown = select(func.current_setting("lock_timeout"), func.current_setting("statement_timeout"))
     limits = ("2s", "15s")
@@ -150,7 +150,7 @@ async def test_limits_of_time_hold_for_each_transaction(pooled_app: Litestar) ->
     assert await database.probe.ask(lambda session: session.read(shown, {})) == [limits]
 
 
-async def test_users_on_shared_connections_stay_apart(
+async def test_users_on_pgbouncer_connections_stay_apart(
     pooled_app: Litestar, monkeypatch: pytest.MonkeyPatch, rls: bool
 ) -> None:
     """Without the tripwire, and with raw SQL: what is left is PostgreSQL, told by each transaction whose it is."""

@@ -96,7 +96,7 @@ async def allowed(limit: RateLimit, key: str, times: int) -> int:
 
 class TestCounting:
     @pytest.mark.parametrize("limit", [1, 7, 60])
-    async def test_all_at_once_get_exactly_the_limit(self, redis: Redis, name: str, limit: int) -> None:
+    async def test_concurrent_requests_get_exactly_the_limit(self, redis: Redis, name: str, limit: int) -> None:
         """Many processes' worth of clients, each with connections of its own, and one key."""
         async with AsyncExitStack() as stack:
             limits = []
@@ -108,7 +108,7 @@ class TestCounting:
             assert limit <= sum(counts) <= limit + limit // 10  # a slow minute gives back a few
             assert await allowed(limits[0], "bob", 1) == 1
 
-    async def test_it_tells_what_a_limit_of_one_process_tells(self, store: AllowanceStore, name: str) -> None:
+    async def test_shared_limit_reports_like_the_local_one(self, store: AllowanceStore, name: str) -> None:
         shared, own = RateLimit(name, 3, shared=SharedAllowances(store)), RateLimit(name, 3)
         for _ in range(3):
             assert await shared.take("alice") == await own.take("alice")
@@ -119,39 +119,39 @@ class TestCounting:
         assert refused.value.headers.keys() == refused_too.value.headers.keys()
         assert 1 <= int(refused.value.headers["Retry-After"]) <= 20
 
-    async def test_one_more_after_a_while(self, store: AllowanceStore, name: str) -> None:
+    async def test_shared_limit_allows_one_more_later(self, store: AllowanceStore, name: str) -> None:
         limit = RateLimit(name, 600, shared=SharedAllowances(store))  # one more each tenth of a second
         while await allowed(limit, "alice", 100) == 100:
             continue
         await until(lambda: allowed(limit, "alice", 1))
 
-    async def test_the_highest_limit_loses_no_digits(self, store: AllowanceStore, name: str) -> None:
+    async def test_highest_limit_keeps_its_precision(self, store: AllowanceStore, name: str) -> None:
         limit = RateLimit(name, 1_000_000)
         for number in range(1, 200):
             is_allowed, used = await store.use(limit, "alice")
             assert is_allowed
             assert 0 < used <= number * limit.interval + 1e-6
 
-    async def test_keys_go_when_they_say_nothing_more(self, store: AllowanceStore, name: str) -> None:
+    async def test_keys_expire_when_full_again(self, store: AllowanceStore, name: str) -> None:
         limit = RateLimit(name, 6000)
         await store.use(limit, "alice")
         await asyncio.sleep(0.05)
         assert [key async for key in store._valkey.scan_iter(match=f"*{name}*")] == []
 
     @pytest.mark.parametrize("key", ["", "\x00", "\ud800", "ä\n", "x" * 100_000, "{a}", "* ?"])
-    async def test_any_text_is_a_key(self, store: AllowanceStore, name: str, key: str) -> None:
+    async def test_any_text_is_a_valid_key(self, store: AllowanceStore, name: str, key: str) -> None:
         limit = RateLimit(name, 2, shared=SharedAllowances(store))
         assert await allowed(limit, key, 3) == 2
         (stored,) = [key async for key in store._valkey.scan_iter(match=f"*{name}*")]
         assert re.fullmatch(rb"[!-~]{1,100}", stored)
 
-    async def test_a_server_that_forgot_the_script_is_told_again(self, store: AllowanceStore, name: str) -> None:
+    async def test_flushed_script_is_loaded_again(self, store: AllowanceStore, name: str) -> None:
         limit = RateLimit(name, 2, shared=SharedAllowances(store))
         assert await allowed(limit, "alice", 1) == 1
         await store._valkey.script_flush()
         assert await allowed(limit, "alice", 5) == 1
 
-    async def test_zero_asks_nobody(self) -> None:
+    async def test_shared_limit_of_zero_sends_nothing(self) -> None:
         limit = RateLimit("user", 0, shared=SharedAllowances(open_store(f"redis://127.0.0.1:{free_port()}")))
         assert await limit.take("alice") == []
 
@@ -171,7 +171,7 @@ def logs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 class TestAway:
-    async def test_each_process_counts_for_itself_and_says_so_once(self, name: str, logs: list[Any]) -> None:
+    async def test_unavailable_store_falls_back_to_local_limits(self, name: str, logs: list[Any]) -> None:
         url = f"redis://:{PASSWORD}@127.0.0.1:{free_port()}/0"
         clock = Clock()
         async with AsyncExitStack() as stack:
@@ -186,7 +186,7 @@ class TestAway:
         assert PASSWORD not in str(logs)
 
     @pytest.mark.usefixtures("logs")
-    async def test_one_request_looks_for_it_and_the_others_do_not_wait(self, name: str) -> None:
+    async def test_only_one_request_probes_an_unavailable_store(self, name: str) -> None:
         asked = []
 
         class Away:
@@ -205,14 +205,14 @@ class TestAway:
         assert asked == ["first", "alice"]
 
     @pytest.mark.usefixtures("logs")
-    async def test_a_server_that_never_answers_is_away(self, name: str) -> None:
+    async def test_silent_store_is_unavailable(self, name: str) -> None:
         with socket.create_server(("127.0.0.1", 0), backlog=100) as silent:
             store = open_store(f"redis://127.0.0.1:{silent.getsockname()[1]}")
             limit = RateLimit(name, 5, shared=SharedAllowances(store))
             assert await allowed(limit, "alice", 3 * MAX_CONNECTIONS) == 5
             await store.__aexit__(None, None, None)
 
-    async def test_a_wrong_password_is_no_store(self, redis: Redis, name: str, logs: list[Any]) -> None:
+    async def test_wrong_store_password_is_unavailable(self, redis: Redis, name: str, logs: list[Any]) -> None:
         async with AsyncExitStack() as stack:
             store = open_store(redis.url.replace(PASSWORD, "wrong"))
             await stack.enter_async_context(store)
@@ -220,7 +220,7 @@ class TestAway:
         assert len(logs) == 1
 
     @pytest.mark.usefixtures("redis")
-    async def test_it_is_used_again_when_it_is_back(self, tmp_path: Path, name: str, logs: list[Any]) -> None:
+    async def test_recovered_store_is_used_again(self, tmp_path: Path, name: str, logs: list[Any]) -> None:
         server, clock = Redis(tmp_path), Clock()
         server.start()
         async with AsyncExitStack() as stack:
@@ -249,13 +249,13 @@ class TestOverHttp:
             failures = [(await ask(app, "/api/health")).status for app in (one, other) * 3]
             assert failures == [401] * 4 + [429] * 2
 
-    async def test_without_its_store_the_api_is_up(self, settings: Settings) -> None:
+    async def test_api_is_up_without_its_store(self, settings: Settings) -> None:
         changes = {"rate_limit_per_minute": 6, "rate_limit_store_url": f"redis://127.0.0.1:{free_port()}"}
         async with running(create_app(Settings(_env_file=None, **(_plain(settings) | changes)))) as app:
             answers = [(await ask(app, "/api/health", bearer("alone"))).status for _ in range(8)]
         assert answers == [200] * 6 + [429] * 2
 
-    def test_processes_of_a_server_share_it(self, settings: Settings, redis: Redis) -> None:
+    def test_workers_of_a_server_share_a_limit(self, settings: Settings, redis: Redis) -> None:
         assert settings.database_url
         env = environment(
             database_url=url_of(settings),
@@ -290,17 +290,17 @@ class TestUrl:
             ("valkeys://h/0", True),
         ],
     )
-    def test_names_the_server_and_whether_it_must_prove_itself(self, url: str, secure: bool) -> None:
+    def test_store_url_sets_host_and_tls_verification(self, url: str, secure: bool) -> None:
         kwargs = open_store(url)._valkey.connection_pool.connection_kwargs
         assert kwargs["host"] == "h"
         assert kwargs.get("ssl_check_hostname") is (True if secure else None)
 
     @pytest.mark.parametrize("url", ["localhost:6379", "http://h", "redis://", "redis:///0", "memcached://h"])
-    def test_anything_else_is_refused_without_repeating_it(self, url: str) -> None:
+    def test_other_store_urls_are_refused_without_repeating_them(self, url: str) -> None:
         with pytest.raises(ValueError, match="is not like redis://") as error:
             Settings(_env_file=None, rate_limit_store_url=url)
         assert "memcached" not in str(error.value)
 
-    def test_is_a_secret(self) -> None:
+    def test_store_url_is_a_secret(self) -> None:
         settings = Settings(_env_file=None, rate_limit_store_url=f"redis://:{PASSWORD}@h")
         assert PASSWORD not in repr(settings) + str(settings.model_dump())

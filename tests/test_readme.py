@@ -33,7 +33,7 @@ def tour(settings: Settings) -> list[str]:
     return done.stdout.split("@@@\n")[1:]
 
 
-def test_the_tour_answers_as_it_says(tour: list[str]) -> None:
+def test_readme_tour_responses_are_true(tour: list[str]) -> None:
     expected = ["201", '"total":1', "200", '"version":2', '"status":412']
     expected += ["Book the train", '"total":1', "Plan the trip", '"status":201', '"completed":true', '"completed":true']
     expected += ['"status":422', '"status":403', '"status":401', "204", '"total":2', '"deleted_at":null']
@@ -42,16 +42,16 @@ def test_the_tour_answers_as_it_says(tour: list[str]) -> None:
         assert part in answer
 
 
-def test_the_tour_names_every_mistake(tour: list[str]) -> None:
+def test_readme_tour_reports_every_error(tour: list[str]) -> None:
     assert all(pointer in tour[11] for pointer in ("/title", "/priority", "/colour"))
 
 
 @pytest.mark.parametrize("command", ["uv run manage.py run", "uv run pytest"])
-def test_the_two_commands_are_named(command: str) -> None:
+def test_readme_names_the_two_commands(command: str) -> None:
     assert command in README
 
 
-def test_every_command_is_named() -> None:
+def test_readme_names_every_command() -> None:
     table = README.partition("## manage.py")[2].partition("## ")[0]
     names = re.findall(r"`([a-z]+)", table)
     shown = subprocess.run(
@@ -61,13 +61,13 @@ def test_every_command_is_named() -> None:
     assert commands <= set(names)
 
 
-def test_the_tree_is_there() -> None:
+def test_readme_tree_exists() -> None:
     tree = re.search(r"## The tree\n\n```\n(.*?)```", README, re.DOTALL)
     assert tree
     for line in tree[1].splitlines():
         assert (PROJECT / line.split()[0]).exists(), line
 
 
-def test_links_lead_somewhere() -> None:
+def test_readme_links_resolve() -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (PROJECT / target).exists(), target

@@ -125,17 +125,17 @@ def survival(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Aftermath]:
 
 
 class TestKilled:
-    def test_all_that_was_created_is_there_after_the_server_was_killed(self, survival: dict[str, Aftermath]) -> None:
+    def test_acknowledged_todos_survive_a_killed_server(self, survival: dict[str, Aftermath]) -> None:
         assert len(survival["kill"].told) >= 2 * ANSWERS_BEFORE_THE_END
         assert survival["kill"].told <= survival["kill"].kept
 
-    def test_what_nobody_was_told_of_is_a_request_in_flight(self, survival: dict[str, Aftermath]) -> None:
+    def test_unacknowledged_todos_are_requests_in_flight(self, survival: dict[str, Aftermath]) -> None:
         assert len(survival["outage"].kept - survival["kill"].told) <= 2 * WRITERS
 
-    def test_all_that_was_created_is_there_after_postgresql_was_killed(self, survival: dict[str, Aftermath]) -> None:
+    def test_acknowledged_todos_survive_a_killed_postgresql(self, survival: dict[str, Aftermath]) -> None:
         assert survival["outage"].told <= survival["outage"].kept
 
-    def test_meanwhile_there_are_only_201_and_503(self, survival: dict[str, Aftermath]) -> None:
+    def test_killed_postgresql_gives_only_201_and_503(self, survival: dict[str, Aftermath]) -> None:
         assert set(survival["kill"].answers) == {(201, ""), (503, "application/problem+json")}
 
 
@@ -216,7 +216,7 @@ def checked_out(app: Litestar) -> int:
 
 
 class TestOutage:
-    async def test_only_503_while_the_database_is_away_and_2xx_again_after(self, url: str) -> None:
+    async def test_outage_gives_only_503_and_then_2xx(self, url: str) -> None:
         async with Cable(url) as cable, application(cable.url) as (app, client):
             await cable.mend()
             over = asyncio.Event()
@@ -253,7 +253,7 @@ class TestOutage:
             assert told <= kept
             assert checked_out(app) == 0
 
-    async def test_the_server_starts_without_its_database(self, url: str) -> None:
+    async def test_server_starts_without_its_database(self, url: str) -> None:
         async with Cable(url) as cable, application(cable.url) as (_, client):
             assert_problem(await client.get(client.todos()), 503)
             assert_problem(await client.get("/api/health"), 503)
@@ -261,7 +261,7 @@ class TestOutage:
             assert (await client.get(client.todos())).status_code == 200
             assert (await client.get("/api/health")).status_code == 200
 
-    async def test_idle_connections_that_the_server_closed_are_replaced(self, url: str) -> None:
+    async def test_closed_idle_connections_are_replaced(self, url: str) -> None:
         async with application(url) as (_, client):
             await asyncio.gather(*(client.get(client.todos()) for _ in range(8)))
             await fetch(
@@ -280,12 +280,12 @@ class TestOutage:
             answers = await asyncio.gather(*(client.get(client.todos()) for _ in range(8)))
             assert {answer.status_code for answer in answers} == {200}
 
-    async def test_a_database_that_is_too_slow_is_503(self, url: str) -> None:
+    async def test_slow_database_is_503(self, url: str) -> None:
         async with application(url, database_statement_timeout=0.2) as (app, client), locked(url):
             assert_problem(await client.get(client.todos()), 503)
             await until(lambda: checked_out(app) == 0)
 
-    async def test_an_exhausted_pool_is_503(self, url: str) -> None:
+    async def test_exhausted_pool_is_503(self, url: str) -> None:
         options = {"database_pool_size": 1, "database_pool_overflow": 0, "database_pool_timeout": 1}
         async with application(url, **options) as (app, client):
             assert (await client.get(client.todos())).status_code == 200
@@ -293,7 +293,7 @@ class TestOutage:
                 assert_problem(await client.get(client.todos()), 503)
             assert (await client.get(client.todos())).status_code == 200
 
-    async def test_a_database_that_is_silent_is_503(self, url: str) -> None:
+    async def test_silent_database_is_503(self, url: str) -> None:
         limits = {"database_statement_timeout": 0.3, "database_connect_timeout": 0.3, "database_pool_timeout": 1}
         async with Cable(url) as cable, application(cable.url, **limits) as (app, client):
             await cable.mend()
@@ -307,7 +307,7 @@ class TestOutage:
             assert (await client.get(client.todos())).status_code == 200
             await until(lambda: checked_out(app) == 0)
 
-    async def test_secrets_of_the_connection_stay_inside(self, url: str) -> None:
+    async def test_connection_secrets_are_not_shown(self, url: str) -> None:
         async with Cable(url) as cable, application(cable.url) as (_, client):
             text = (await client.get(client.todos())).text
             assert str(cable._port) not in text
@@ -330,7 +330,7 @@ class TestCommit:
             ("RAISE EXCEPTION USING ERRCODE = '40001';", 503),
         ],
     )
-    async def test_one_that_fails_is_never_answered_with_201(self, url: str, misfortune: str, status: int) -> None:
+    async def test_failed_commit_is_never_201(self, url: str, misfortune: str, status: int) -> None:
         await fetch(url, AT_COMMIT.format(misfortune))
         async with application(url) as (app, client):
             assert_problem(await client.post(client.todos(), json={"title": "Lost"}), status)
@@ -359,7 +359,7 @@ async def waiting_for_the_lock(url: str, count: int) -> None:
 
 class TestClientsThatLeave:
     @pytest.mark.parametrize("method", ["GET", "POST"])
-    async def test_leave_no_connection_checked_out(self, url: str, method: str) -> None:
+    async def test_disconnected_clients_leave_no_connection_checked_out(self, url: str, method: str) -> None:
         async with application(url, database_lock_timeout=60) as (app, client), listening(app) as port:
             body = b'{"title": "Left behind"}'
             heads = [
@@ -378,7 +378,7 @@ class TestClientsThatLeave:
             await until(lambda: checked_out(app) == 0)
             assert (await client.get(client.todos())).status_code == 200
 
-    async def test_in_the_middle_of_a_body_change_nothing(self, url: str) -> None:
+    async def test_disconnect_during_a_body_changes_nothing(self, url: str) -> None:
         async with application(url) as (app, client), listening(app) as port:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             head = (
@@ -415,20 +415,20 @@ class TestExport:
             yield app, client, reader, writer
             writer.transport.abort()
 
-    async def test_holds_no_connection_for_a_client_that_takes_nothing(self, long: Any) -> None:
+    async def test_export_holds_no_connection_for_a_client_that_does_not_read(self, long: Any) -> None:
         app, client, *_ = long
         await until(lambda: checked_out(app) == 0)
         assert exports() == 1
         assert (await client.get(client.todos())).status_code == 200
 
-    async def test_leaves_none_behind_when_the_client_leaves(self, long: Any) -> None:
+    async def test_export_leaves_no_connection_when_the_client_disconnects(self, long: Any) -> None:
         app, client, _, writer = long
         assert exports() == 1
         writer.transport.abort()
         await until(lambda: checked_out(app) == 0 and exports() == 0)
         assert (await client.get(client.todos())).status_code == 200
 
-    async def test_shows_that_it_is_incomplete_when_it_fails_midway(self, url: str, long: Any) -> None:
+    async def test_failed_export_is_visibly_incomplete(self, url: str, long: Any) -> None:
         app, _, reader, _ = long
         await fetch(url, "ALTER TABLE app.todos RENAME TO away")
         body = await reader.read()

@@ -11,7 +11,7 @@ THREATS = [line for line in (PROJECT / "SECURITY.md").read_text().splitlines() i
 
 
 @pytest.mark.parametrize("threat", THREATS, ids=lambda line: line.split("|")[1].strip()[:40])
-def test_each_threat_has_its_tests(threat: str) -> None:
+def test_every_threat_names_its_tests(threat: str) -> None:
     held_by = threat.split("|")[3]
     folder, found = Path("tests"), re.findall(r"`([\w/]+\.py)`|\(`(\w+)`|, `(Test\w+)`\)", held_by)
     assert found

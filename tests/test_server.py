@@ -56,7 +56,7 @@ def exchange(server: Server, *parts: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("request_", [b"nonsense\r\n\r\n", b"GET /\xff HTTP/1.1\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"])
-def test_what_is_no_http_gets_a_problem(server: Server, request_: bytes) -> None:
+def test_malformed_http_is_a_problem_document(server: Server, request_: bytes) -> None:
     head, _, body = exchange(server, request_).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ")
     assert b"content-type: application/problem+json" in head
@@ -64,19 +64,19 @@ def test_what_is_no_http_gets_a_problem(server: Server, request_: bytes) -> None
 
 
 @pytest.mark.parametrize("filler", [b"X-Filler: " + b"x" * 10_000 + b"\r\n", b"x" * 10_000])
-def test_headers_that_never_end_are_ended(server: Server, filler: bytes) -> None:
+def test_endless_headers_are_refused(server: Server, filler: bytes) -> None:
     answer = exchange(server, b"GET / HTTP/1.1\r\nHost: x\r\nX: ", *[filler] * 100)
     assert answer == b"" or b"The headers are too large" in answer  # the rest may have met a closed connection
     assert exchange(server, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 401")
 
 
-def test_headers_that_come_at_once_are_measured_too(server: Server) -> None:
+def test_large_headers_in_one_read_are_refused(server: Server) -> None:
     for size, status in ((60_000, b"401"), (90_000, b"400"), (200_000, b"400")):
         answer = exchange(server, b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * size + b"\r\nConnection: close\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 " + status) or (size > 150_000 and answer == b"")
 
 
-def test_a_trailer_is_no_header(server: Server) -> None:
+def test_trailers_are_not_headers(server: Server) -> None:
     token = token_for("trailer").encode()
     request = b"POST /api/trailer/todos HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     chunked = b'Transfer-Encoding: chunked\r\nConnection: close\r\n\r\nd\r\n{"title":"x"}\r\n0\r\n'
@@ -118,23 +118,23 @@ BODY = b'{"title": "x"}'
 
 
 class TestSlowClients:
-    def test_who_says_nothing_is_left(self, impatient: Server) -> None:
+    def test_silent_connection_is_closed(self, impatient: Server) -> None:
         with connect(impatient) as client:
             assert rest_of(client) == b""
 
     @pytest.mark.parametrize("begun", [b"G", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n"])
-    def test_headers_that_do_not_arrive_are_408(self, impatient: Server, begun: bytes) -> None:
+    def test_missing_headers_are_408(self, impatient: Server, begun: bytes) -> None:
         with connect(impatient) as client:
             client.sendall(begun)
             assert rest_of(client).startswith(b"HTTP/1.1 408 ")
 
-    def test_a_header_at_a_time_does_not_help(self, impatient: Server) -> None:
+    def test_slow_headers_are_408(self, impatient: Server) -> None:
         with connect(impatient) as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
             answer = trickle(client, b"X-Filler: x\r\n")
         assert answer.startswith(b"HTTP/1.1 408 ")
 
-    def test_empty_lines_do_not_help(self, impatient: Server) -> None:
+    def test_empty_lines_do_not_extend_the_timeout(self, impatient: Server) -> None:
         with connect(impatient) as client:
             client.sendall(head(length=len(BODY)) + BODY)
             assert status_of(client) == 201
@@ -142,9 +142,7 @@ class TestSlowClients:
 
     @pytest.mark.parametrize("sent", [b"", b'{"title": "never'])
     @pytest.mark.parametrize("more", ["", "Idempotency-Key: slow\r\n"])
-    def test_a_body_that_does_not_arrive_is_408_by_the_application(
-        self, impatient: Server, sent: bytes, more: str
-    ) -> None:
+    def test_missing_body_is_408(self, impatient: Server, sent: bytes, more: str) -> None:
         with connect(impatient) as client:
             client.sendall(head(length=100, more=more) + sent)
             told, _, body = rest_of(client).partition(b"\r\n\r\n")
@@ -153,17 +151,17 @@ class TestSlowClients:
         assert json.loads(body)["detail"] == "The request did not arrive in time"
         assert json.loads(body)["instance"] == "/api/slow/todos"
 
-    def test_a_body_byte_by_byte_is_408(self, impatient: Server) -> None:
+    def test_slow_body_is_408(self, impatient: Server) -> None:
         with connect(impatient) as client:
             client.sendall(head(length=1_000_000))
             assert b"HTTP/1.1 408 " in trickle(client, b" ")
 
-    def test_a_body_that_is_refused_before_it_arrives_holds_no_connection(self, impatient: Server) -> None:
+    def test_body_refused_early_holds_no_connection(self, impatient: Server) -> None:
         with connect(impatient) as client:
             client.sendall(b"POST /api/x/todos HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
             assert trickle(client, b" ").startswith(b"HTTP/1.1 401 ")
 
-    def test_a_body_in_pieces_is_read(self, impatient: Server) -> None:
+    def test_body_in_pieces_is_read(self, impatient: Server) -> None:
         body = json.dumps({"title": "x", "description": "y" * 5000}).encode()
         with connect(impatient) as client:
             client.sendall(head(length=len(body)))
@@ -172,14 +170,14 @@ class TestSlowClients:
                 time.sleep(0.05)
             assert status_of(client) == 201
 
-    def test_requests_one_after_the_other_are_served_for_long(self, impatient: Server) -> None:
+    def test_consecutive_requests_are_served_on_one_connection(self, impatient: Server) -> None:
         with connect(impatient) as client:
             for _ in range(8):
                 client.sendall(head(length=len(BODY)) + BODY)
                 assert status_of(client) == 201
                 time.sleep(0.1)
 
-    def test_an_answer_that_is_not_read_is_thrown_away(self, impatient: Server) -> None:
+    def test_unread_response_is_dropped(self, impatient: Server) -> None:
         self.fill(impatient)
         with connect(impatient) as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -192,7 +190,7 @@ class TestSlowClients:
         answer = exchange(server, (head(length=len(body)) + body) * 60)
         assert answer.count(b"HTTP/1.1 201 ") == 60
 
-    def test_nobody_waits_for_those_who_wait(self, impatient: Server) -> None:
+    def test_slow_clients_do_not_delay_others(self, impatient: Server) -> None:
         with ExitStack() as stack:
             for _ in range(10):
                 stack.enter_context(connect(impatient)).sendall(b"GET / HTTP/1.1\r\n")
@@ -233,7 +231,7 @@ class TestItsOwnAnswers:
         assert (problem["status"], problem["request_id"]) == (status, headers["x-request-id"])
         return headers
 
-    def test_have_what_every_answer_has(self, impatient: Server) -> None:
+    def test_server_responses_have_common_headers(self, impatient: Server) -> None:
         self.assert_ours(exchange(impatient, b"nonsense\r\n\r\n"), 400)
         with connect(impatient) as client:
             client.sendall(b"GET / HTTP/1.1\r\n")
@@ -254,7 +252,7 @@ class TestItsOwnAnswers:
         assert exchange(impatient, head("/api/health", method="GET")).startswith(b"HTTP/1.1 200 ")
 
     @pytest.mark.parametrize("nonsense", [b"\x1b[31mnonsense\n\n", b"GET /\x00 HTTP/1.1\r\n\r\n"])
-    def test_nonsense_does_not_fill_the_log(self, impatient: Server, nonsense: bytes) -> None:
+    def test_malformed_requests_do_not_fill_the_log(self, impatient: Server, nonsense: bytes) -> None:
         for _ in range(2 * SERVER_LINES_PER_MINUTE):
             exchange(impatient, nonsense)
         told = [line for line in impatient.output.splitlines() if "Invalid HTTP request" in line]

@@ -39,7 +39,7 @@ by_algorithm = pytest.mark.parametrize("server", PUBLISHED, indirect=True)
 
 
 @by_algorithm
-async def test_a_token_reads_and_writes_under_its_users_path(server: BetterAuth, http: httpx.AsyncClient) -> None:
+async def test_token_reads_and_writes_under_its_users_path(server: BetterAuth, http: httpx.AsyncClient) -> None:
     person = await sign_up(http, server)
     headers = bearer(await person.token())
     async with api(server) as client:
@@ -51,14 +51,14 @@ async def test_a_token_reads_and_writes_under_its_users_path(server: BetterAuth,
 
 
 @by_algorithm
-async def test_a_token_names_the_algorithm_and_a_published_key(server: BetterAuth, http: httpx.AsyncClient) -> None:
+async def test_token_names_the_algorithm_and_a_published_key(server: BetterAuth, http: httpx.AsyncClient) -> None:
     token = await (await sign_up(http, server)).token()
     published = {key["kid"]: key["alg"] for key in (await http.get(server.jwks_url)).json()["keys"]}
     header = jwt.get_unverified_header(token)
     assert header == {"alg": published[header["kid"]], "kid": header["kid"]}, "and has no typ"
 
 
-async def test_a_token_has_the_whole_user_row_and_lives_15_minutes(server: BetterAuth, http: httpx.AsyncClient) -> None:
+async def test_token_has_the_user_row_and_expires_after_15_minutes(server: BetterAuth, http: httpx.AsyncClient) -> None:
     person = await sign_up(http, server)
     claims = claims_of(await person.token())
     assert claims["sub"] == claims["id"] == person.id
@@ -70,7 +70,7 @@ async def test_a_token_has_the_whole_user_row_and_lives_15_minutes(server: Bette
     assert claims.keys() == {"sub", "iss", "aud", "exp", "iat"} | row
 
 
-async def test_the_users_row_has_the_name_and_email_of_the_sign_up(server: BetterAuth, http: httpx.AsyncClient) -> None:
+async def test_user_row_has_name_and_email_of_the_sign_up(server: BetterAuth, http: httpx.AsyncClient) -> None:
     person = await sign_up(http, server)
     async with api(server) as client:
         assert await status(client, person, await person.token()) == 200
@@ -87,16 +87,14 @@ async def test_another_users_path_is_forbidden(server: BetterAuth, http: httpx.A
         assert_problem(await client.get(alice.todos.replace(alice.id, alice.id.swapcase()), headers=headers), 403)
 
 
-async def test_the_token_that_comes_with_the_session_is_the_same_kind(
-    server: BetterAuth, http: httpx.AsyncClient
-) -> None:
+async def test_token_of_the_session_header_is_accepted(server: BetterAuth, http: httpx.AsyncClient) -> None:
     person = await sign_up(http, server)
     session = await http.get(f"{server.url}/api/auth/get-session", headers=bearer(person.session))
     async with api(server) as client:
         assert await status(client, person, session.headers["set-auth-jwt"]) == 200
 
 
-async def test_the_token_of_the_frontends_client_is_accepted(
+async def test_token_of_the_frontend_client_is_accepted(
     server: BetterAuth, http: httpx.AsyncClient, installed: Path
 ) -> None:
     person = await sign_up(http, server)
@@ -109,7 +107,7 @@ async def test_the_token_of_the_frontends_client_is_accepted(
         assert await status(client, person, token.decode().strip()) == 200
 
 
-async def test_what_better_auth_gives_out_besides_is_no_token(server: BetterAuth, http: httpx.AsyncClient) -> None:
+async def test_other_better_auth_credentials_are_refused(server: BetterAuth, http: httpx.AsyncClient) -> None:
     person = await sign_up(http, server)
     url = f"{server.url}/api/auth/sign-in/email"
     body = {"email": person.email, "password": PASSWORD}
@@ -146,7 +144,7 @@ async def test_issuer_and_audience_are_the_base_url_and_checked_when_set(
 
 
 @pytest.mark.parametrize("server", ["HS256"], indirect=True)
-async def test_a_token_signed_with_the_shared_secret_is_accepted(server: BetterAuth, http: httpx.AsyncClient) -> None:
+async def test_token_signed_with_the_shared_secret_is_accepted(server: BetterAuth, http: httpx.AsyncClient) -> None:
     person = await sign_up(http, server)
     token = await person.token()
     assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "JWT"}
@@ -157,7 +155,7 @@ async def test_a_token_signed_with_the_shared_secret_is_accepted(server: BetterA
 
 
 @pytest.mark.parametrize("server", ["HS256"], indirect=True)
-async def test_a_session_cookie_signed_with_the_secret_is_accepted_only_if_its_claim_is_named(
+async def test_session_cookie_is_accepted_only_if_its_claim_is_configured(
     server: BetterAuth, http: httpx.AsyncClient
 ) -> None:
     person = await sign_up(http, server)
@@ -170,7 +168,7 @@ async def test_a_session_cookie_signed_with_the_secret_is_accepted_only_if_its_c
         assert await status(client, person, cookie) == 200
 
 
-async def test_the_secret_and_published_keys_serve_side_by_side(
+async def test_secret_and_published_keys_work_together(
     servers: Callable[[str], Awaitable[BetterAuth]], http: httpx.AsyncClient
 ) -> None:
     published, shared = await servers("EdDSA"), await servers("HS256")
@@ -219,7 +217,7 @@ async def test_tokens_of_a_key_that_is_no_longer_published_are_refused(
 
 
 @pytest.mark.usefixtures("no_interval")
-async def test_the_plugins_own_rotation_goes_unnoticed(rotating_server: BetterAuth, http: httpx.AsyncClient) -> None:
+async def test_rotation_of_the_plugin_is_followed(rotating_server: BetterAuth, http: httpx.AsyncClient) -> None:
     person = await sign_up(http, rotating_server)
     tokens: dict[str, str] = {}
     async with api(rotating_server) as client:
@@ -231,7 +229,7 @@ async def test_the_plugins_own_rotation_goes_unnoticed(rotating_server: BetterAu
             assert await status(client, person, token) == 200
 
 
-async def test_another_algorithm_comes_with_the_next_key(
+async def test_next_key_may_have_another_algorithm(
     own_server: BetterAuth, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own_server.start()
@@ -252,9 +250,7 @@ async def test_another_algorithm_comes_with_the_next_key(
         assert await status(client, person, token) == 200
 
 
-async def test_the_newest_key_counts_however_many_old_ones_are_published(
-    rotating_server: BetterAuth, http: httpx.AsyncClient
-) -> None:
+async def test_newest_of_many_published_keys_is_used(rotating_server: BetterAuth, http: httpx.AsyncClient) -> None:
     person = await sign_up(http, rotating_server)
     days_of_grace = 30  # Better Auth's default: a daily rotation leaves this many old keys
     while len(await rotating_server.key_ids(http)) <= days_of_grace:
@@ -263,7 +259,7 @@ async def test_the_newest_key_counts_however_many_old_ones_are_published(
         assert await status(client, person, token) == 200
 
 
-async def test_known_keys_serve_while_better_auth_is_away(
+async def test_known_keys_are_used_while_better_auth_is_down(
     own_server: BetterAuth, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own_server.start()
@@ -289,9 +285,7 @@ async def test_known_keys_serve_while_better_auth_is_away(
 
 
 @pytest.mark.usefixtures("no_interval")
-async def test_without_any_keys_the_answer_is_503_until_better_auth_is_there(
-    own_server: BetterAuth, http: httpx.AsyncClient
-) -> None:
+async def test_missing_keys_are_503_until_better_auth_is_up(own_server: BetterAuth, http: httpx.AsyncClient) -> None:
     own_server.start()
     person = await sign_up(http, own_server)
     token = await person.token()
@@ -306,7 +300,7 @@ async def test_without_any_keys_the_answer_is_503_until_better_auth_is_there(
         assert await status(client, person, token) == 200
 
 
-async def test_what_is_not_a_key_set_is_503(server: BetterAuth, http: httpx.AsyncClient) -> None:
+async def test_malformed_key_set_is_503(server: BetterAuth, http: httpx.AsyncClient) -> None:
     person = await sign_up(http, server)
     token = await person.token()
     elsewhere = (f"{server.url}/api/auth/ok", f"{server.url}/none", f"http://127.0.0.1:{free_port()}/api/auth/jwks")
@@ -330,9 +324,7 @@ async def tables_in(database_url: str, schema: str) -> set[str]:
     }
 
 
-async def test_our_migrations_and_better_auths_do_not_see_each_other(
-    own_server: BetterAuth, http: httpx.AsyncClient
-) -> None:
+async def test_migrations_of_both_applications_are_independent(own_server: BetterAuth, http: httpx.AsyncClient) -> None:
     url = own_server.database_url
     assert await migrated(url) == []
     ours = await tables_in(url, "app")

@@ -24,7 +24,7 @@ async def branches(installed: Path, new_database: Callable[[], Any]) -> AsyncIte
             server.stop()
 
 
-async def test_token_of_the_deployments_branch_alone_is_accepted(
+async def test_only_tokens_of_the_configured_branch_are_accepted(
     branches: list[BetterAuth], http: httpx.AsyncClient
 ) -> None:
     ours, other = branches

@@ -69,7 +69,7 @@ async def token_response(http: httpx.AsyncClient, server: BetterAuth, name: str,
     return json_object(await http.post(f"{server.url}/api/auth/oauth2/token", data=body, auth=credentials))
 
 
-async def test_access_token_does_what_its_scopes_say(
+async def test_access_token_is_limited_to_its_scopes(
     provider: BetterAuth, person: Person, http: httpx.AsyncClient, client: httpx.AsyncClient
 ) -> None:
     token = (await tokens_of(http, person, "openid todos:read"))["access_token"]

@@ -58,7 +58,7 @@ async def frontend(
     [("auth", "/api/auth/token", "/api/session-token"), ("oauth", "/api/session-token", "/api/auth/token")],
     indirect=["frontend"],
 )
-async def test_token_of_the_snippet_is_accepted(
+async def test_token_of_the_readme_snippet_is_accepted(
     frontend: BetterAuth, http: httpx.AsyncClient, path: str, closed: str
 ) -> None:
     body = {"email": "reader@example.com", "password": PASSWORD, "name": NAME, "image": "https://example.com/i.png"}

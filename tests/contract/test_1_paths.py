@@ -32,7 +32,7 @@ def test_every_route_needs_a_token(anybody: Anybody, alice: User, route: Route) 
     "path",
     ["/", "/api", "/api/", "/docs", "/openapi.json", "/admin", "/favicon.ico", "/api/alice", "/api/alice/nothing"],
 )
-def test_unknown_paths_need_a_token(api: Api, alice: User, path: str) -> None:
+def test_unknown_path_without_token_is_401(api: Api, alice: User, path: str) -> None:
     for method in ("GET", "POST", "DELETE"):
         problem(api.http.request(method, path), 401, "Missing authentication token")
         problem(api.http.request(method, path, headers={"Authorization": "Bearer x"}), 401, "Invalid or expired token")
@@ -41,7 +41,7 @@ def test_unknown_paths_need_a_token(api: Api, alice: User, path: str) -> None:
 
 @says("CORS preflight is the one exception")
 @pytest.mark.full
-def test_a_preflight_needs_no_token(anybody: Anybody, alice: User) -> None:
+def test_preflight_needs_no_token(anybody: Anybody, alice: User) -> None:
     headers = {"Origin": "https://app.example.com", "Access-Control-Request-Method": "GET"}
     assert anybody("OPTIONS", alice.at("/todos"), headers=headers).status_code in (200, 204)
     problem(anybody("GET", alice.at("/todos"), headers=headers), 401)
@@ -49,7 +49,7 @@ def test_a_preflight_needs_no_token(anybody: Anybody, alice: User) -> None:
 
 @says("It MUST equal the decoded {user_id} byte for byte, before anything is looked up")
 @pytest.mark.parametrize("route", parameters(*CORE, *FULL, *ADMIN))
-def test_every_route_is_its_users_alone(alice: User, bob: User, route: Route) -> None:
+def test_every_route_refuses_another_users_token(alice: User, bob: User, route: Route) -> None:
     todo = alice.create()
     for key in (todo["id"], uuid4(), "x"):
         response = bob.request(route.method, alice.at(route.path.format(id=key)), json=route.json)
@@ -61,7 +61,7 @@ def test_every_route_is_its_users_alone(alice: User, bob: User, route: Route) ->
 
 @says("It MUST equal the decoded {user_id} byte for byte")
 @pytest.mark.core
-def test_nearly_the_same_user(api: Api, alice: User) -> None:
+def test_similar_user_id_is_another_user(api: Api, alice: User) -> None:
     others = (alice.id.upper(), alice.id.title(), alice.id[:-1], f"{alice.id}a", f"{alice.id}%20", f"%20{alice.id}")
     for other in (*others, f"{alice.id}%00", alice.id.replace("a", "%D0%B0"), "*", "%25", "_", "me", "null"):
         problem(alice.get(f"/api/{other}/todos"), 403, FORBIDDEN)
@@ -69,7 +69,7 @@ def test_nearly_the_same_user(api: Api, alice: User) -> None:
 
 @says("the decoded {user_id}")
 @pytest.mark.core
-def test_the_path_is_decoded_once(alice: User) -> None:
+def test_path_is_decoded_once(alice: User) -> None:
     todo = alice.create()
     encoded = "".join(f"%{ord(letter):02X}" for letter in alice.id)
     assert body(alice.get(f"/api/{encoded}/todos"))["items"] == [todo]
@@ -87,7 +87,7 @@ def id_like(pattern: str) -> str:
 @pytest.mark.parametrize(
     "pattern", ["*", "#", "UUID", "auth0|*", "*@example.com", "urn:user:*", "A.b_C~d-*", "-*", "*" + "x" * 104]
 )
-def test_ids_of_any_kind(api: Api, pattern: str) -> None:
+def test_user_ids_of_every_allowed_form(api: Api, pattern: str) -> None:
     user = api.user(id_like(pattern))
     todo = user.create()
     assert todo["user_id"] == user.id
@@ -96,7 +96,7 @@ def test_ids_of_any_kind(api: Api, pattern: str) -> None:
 
 @says("{user_id} is opaque and case-sensitive")
 @pytest.mark.core
-def test_case_makes_another_user(api: Api) -> None:
+def test_user_ids_are_case_sensitive(api: Api) -> None:
     lower = api.user(id_like("case-*"))
     upper = api.user(lower.id.upper())
     todo = lower.create()
@@ -109,14 +109,14 @@ def test_case_makes_another_user(api: Api) -> None:
 @pytest.mark.parametrize(
     "pattern", ["*" + "x" * 105, "a b*", "ü*", "a,b*", "a+b*", "a%b*", "a'b*", 'a"b*', "a/b*", "a\\b*"]
 )
-def test_what_is_no_id(api: Api, pattern: str) -> None:
+def test_malformed_id_is_404(api: Api, pattern: str) -> None:
     problem(api.user(id_like(pattern)).get("/todos"), 403, FORBIDDEN)
 
 
 @says("A row of another user, asked for by its id under one's own path")
 @says("the same body as for an id that never existed")
 @pytest.mark.parametrize("route", parameters(*ON_A_ROW))
-def test_anothers_row_never_existed(alice: User, bob: User, route: Route) -> None:
+def test_another_users_row_is_404(alice: User, bob: User, route: Route) -> None:
     todo = alice.create(description="Alice's own", tags=["hers"])
     bodies = []
     for key in (todo["id"], str(uuid4())):
@@ -129,7 +129,7 @@ def test_anothers_row_never_existed(alice: User, bob: User, route: Route) -> Non
 
 @says("A row of another user, asked for by its id under one's own path")
 @pytest.mark.core
-def test_no_list_shows_anothers_rows(alice: User, bob: User) -> None:
+def test_lists_never_show_another_users_rows(alice: User, bob: User) -> None:
     hers = alice.create(tags=["shared"], priority="high", due_date="2030-01-01")
     his = bob.create(tags=["shared"], priority="high", due_date="2030-01-01")
     filters: list[dict[str, Any]] = [{}, {"tag": "shared"}, {"priority": "high"}, {"completed": "false"}]
@@ -142,7 +142,7 @@ def test_no_list_shows_anothers_rows(alice: User, bob: User) -> None:
 
 @says("Order of checks: 401, 403, 404/405 of the path, 415/413/400, 422, 404 of the row")
 @pytest.mark.core
-def test_the_order_of_checks(anybody: Anybody, alice: User, bob: User) -> None:
+def test_checks_run_in_the_documented_order(anybody: Anybody, alice: User, bob: User) -> None:
     todo = alice.create()
     path = alice.at(f"/todos/{todo['id']}")
     bad: dict[str, Any] = {"content": b"{", "headers": {"Content-Type": "text/plain", "If-Match": '"99"'}}
@@ -166,7 +166,7 @@ def test_the_order_of_checks(anybody: Anybody, alice: User, bob: User) -> None:
 
 @says("409/412")
 @pytest.mark.full
-def test_a_stale_version_is_told_last(alice: User) -> None:
+def test_stale_version_is_checked_last(alice: User) -> None:
     todo = alice.create()
     stale = {"If-Match": '"99"'}
     problem(alice.patch(f"/todos/{todo['id']}", json={"title": ""}, headers=stale), 422)

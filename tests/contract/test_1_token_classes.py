@@ -43,7 +43,7 @@ def scope_of(route: Route) -> str:
 @says("A token has one of two classes.")
 @says("Session token: every other, with no typ or JWT (without case)")
 @pytest.mark.parametrize("kind", ["logout+jwt", "dpop+jwt", "application/jwt", "", " JWT", None, 1, ["JWT"]])
-def test_other_types_are_refused(api: Api, alice: User, kind: object) -> None:
+def test_other_token_types_are_refused(api: Api, alice: User, kind: object) -> None:
     header = {"alg": "HS256", "typ": kind}
     problem(with_token(alice, api.tokens.sign(api.tokens.claims(alice.id), header)).get("/todos"), 401, INVALID)
 
@@ -104,7 +104,7 @@ def test_route_names_the_scope_that_is_missing(granting: Tokens, alice: User, ro
 
 @says("No scope opens /admin, or a route that declares none")
 @pytest.mark.parametrize("route", ADMIN, ids=lambda route: route.path)
-def test_no_scope_opens_administration(granting: Tokens, alice: User, route: Route) -> None:
+def test_no_scope_grants_administration(granting: Tokens, alice: User, route: Route) -> None:
     scopes = "todos:read todos:write profile account admin"
     limited = with_token(alice, granting.sign(granted(granting, alice, scopes, role="admin"), AS_ACCESS_TOKEN))
     response = limited.request(**route.of())

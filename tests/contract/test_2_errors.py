@@ -36,7 +36,7 @@ MIB = 1024 * 1024
         b"\x00",
     ],
 )
-def test_what_is_no_json(alice: User, content: bytes) -> None:
+def test_invalid_json_is_400(alice: User, content: bytes) -> None:
     todo = alice.create()
     problem(alice.post("/todos", content=content, headers=JSON), 400)
     for method in ("PUT", "PATCH"):
@@ -45,7 +45,7 @@ def test_what_is_no_json(alice: User, content: bytes) -> None:
 
 
 @says("400 the body is not JSON, nested more than 32 levels deep")
-def test_deep_json(alice: User) -> None:
+def test_deep_json_is_accepted_up_to_the_limit(alice: User) -> None:
     for levels, status in ((32, 422), (33, 400)):
         text = '{"tags":' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
         problem(alice.post("/todos", content=text, headers=JSON), status)
@@ -55,20 +55,20 @@ def test_deep_json(alice: User) -> None:
 
 @says("400 the body is not JSON")
 @pytest.mark.parametrize("opening", [b"[", b'{"title":', b'[{"a":'])
-def test_bottomless_json(alice: User, opening: bytes) -> None:
+def test_unclosed_deep_json_is_400(alice: User, opening: bytes) -> None:
     response = alice.post("/todos", content=opening * (MIB // len(opening) - 1), headers=JSON)
     assert response.status_code in (400, 422), response.status_code
     assert alice.page()["total"] == 0
 
 
 @says("404")
-def test_no_such_path(alice: User) -> None:
+def test_unknown_path_is_404(alice: User) -> None:
     for path in ("/nothing", "/todos/x/nothing", "/todo", "/Todos", "/todos/1", "/todos/x"):
         problem(alice.get(path), 404)
 
 
 @says("405 with Allow")
-def test_another_method(alice: User) -> None:
+def test_wrong_method_is_405(alice: User) -> None:
     todo = alice.create()
     refused = alice.delete("/todos")
     problem(refused, 405)
@@ -82,7 +82,7 @@ def test_another_method(alice: User) -> None:
 
 @says("413 body over the limit")
 @pytest.mark.contract("6. Defaults that a deployment can set", "1 MiB, 413 beyond")
-def test_a_body_over_the_limit(alice: User) -> None:
+def test_body_over_the_limit_is_413(alice: User) -> None:
     def padded(size: int) -> bytes:
         whole = b'{"title": "x"}'
         return whole + b" " * (size - len(whole))
@@ -106,7 +106,7 @@ def test_a_body_over_the_limit(alice: User) -> None:
         "json",
     ],
 )
-def test_another_media_type(alice: User, media_type: str) -> None:
+def test_other_media_types_are_415(alice: User, media_type: str) -> None:
     todo = alice.create()
     headers = {"Content-Type": media_type} if media_type else {}
     problem(alice.post("/todos", content=b'{"title": "x"}', headers=headers), 415)
@@ -119,13 +119,13 @@ def test_another_media_type(alice: User, media_type: str) -> None:
 @pytest.mark.parametrize(
     "media_type", ["application/json; charset=utf-8", "Application/JSON", "application/json;charset=UTF-8"]
 )
-def test_json_by_any_name(alice: User, media_type: str) -> None:
+def test_every_json_media_type_is_accepted(alice: User, media_type: str) -> None:
     body(alice.post("/todos", content='{"title": "ü"}'.encode(), headers={"Content-Type": media_type}), 201)
 
 
 @says('for 422 also errors: [{"pointer": "/title", "detail": "…"}]')
 @says("422 well-formed but invalid")
-def test_every_mistake_has_a_pointer(alice: User) -> None:
+def test_every_body_error_has_a_pointer(alice: User) -> None:
     wrong: dict[str, Any] = {"title": " ", "priority": "urgent", "completed": "yes", "tags": ["a", 1], "colour": "red"}
     assert mistakes(alice.post("/todos", json=wrong)) == {"/title", "/priority", "/completed", "/tags/1", "/colour"}
     assert mistakes(alice.post("/todos", json={"description": "x"})) == {"/title"}
@@ -135,7 +135,7 @@ def test_every_mistake_has_a_pointer(alice: User) -> None:
 
 @says("422 well-formed but invalid")
 @pytest.mark.parametrize("value", [None, True, 1, "title", [], [{"title": "x"}]])
-def test_json_that_is_no_object(alice: User, value: object) -> None:
+def test_body_must_be_an_object(alice: User, value: object) -> None:
     todo = alice.create()
     text = json.dumps(value)
     problem(alice.post("/todos", content=text, headers=JSON), 422)
@@ -145,7 +145,7 @@ def test_json_that_is_no_object(alice: User, value: object) -> None:
 
 
 @says("parameter in place of pointer for a query parameter")
-def test_every_wrong_parameter_is_named(alice: User) -> None:
+def test_every_invalid_parameter_is_reported(alice: User) -> None:
     wrong = {
         "limit": "0",
         "offset": "-1",
@@ -159,35 +159,35 @@ def test_every_wrong_parameter_is_named(alice: User) -> None:
 
 @says("Every error has this shape, also those that the framework, the router or the server's middleware raises")
 @says("type, title, status, detail, instance, request_id")
-def test_an_error_says_what_and_where(alice: User) -> None:
+def test_error_has_detail_and_instance(alice: User) -> None:
     found = problem(alice.get("/nothing?x=1"), 404)
     assert (found["title"], found["instance"]) == ("Not Found", alice.at("/nothing"))
     assert found["detail"]
 
 
 @says("Every answer has X-Request-ID")
-def test_every_answer_has_a_request_id_of_its_own(alice: User) -> None:
+def test_every_response_has_a_unique_request_id(alice: User) -> None:
     ids = [alice.get(path).headers["x-request-id"] for path in ("/todos", "/nothing", "/todos", "/todos?x=1")]
     assert len(set(ids)) == 4
 
 
 @says("the caller's own if it is a sane token")
 @pytest.mark.parametrize("given", ["1", "a" * 64, "0192f5b0-7d4e-7c3a-9d2e-0123456789ab", "req_A.b-C"])
-def test_the_callers_own_request_id(alice: User, given: str) -> None:
+def test_valid_request_id_of_the_client_is_echoed(alice: User, given: str) -> None:
     for path in ("/todos", "/nothing"):
         assert alice.get(path, headers={"X-Request-ID": given}).headers["x-request-id"] == given
 
 
 @says("else a fresh one")
 @pytest.mark.parametrize("given", ["", "a b", "<script>", '"', "x" * 5000, "é", "a\tb", "{}", "a;b"])
-def test_an_odd_request_id(alice: User, given: str) -> None:
+def test_invalid_request_id_is_replaced(alice: User, given: str) -> None:
     for path in ("/todos", "/nothing"):
         assert alice.get(path, headers={"X-Request-ID": given.encode()}).headers["x-request-id"] != given
 
 
 @says("Stack traces, SQL, tokens and personal data never appear in an answer")
 @pytest.mark.parametrize("route", CORE, ids=lambda route: f"{route.method} {route.path}")
-def test_hostile_text_is_no_sql(alice: User, route: Route) -> None:
+def test_hostile_text_is_not_executed_as_sql(alice: User, route: Route) -> None:
     todo = alice.create()
     for text in ("'; DROP TABLE todos; --", "%27%20OR%201=1", "${7*7}", "{{7*7}}", "..", "\\"):
         key = text.replace("/", "").replace("%", "%25")

@@ -14,7 +14,7 @@ JSON = {"Content-Type": "application/json"}
 
 @says("or with a Content-Encoding other than identity (then with Accept-Encoding: identity)")
 @pytest.mark.parametrize("coding", ["gzip", "BR", "identity, deflate"])
-def test_an_encoded_body(alice: User, coding: str) -> None:
+def test_content_encoding_is_415(alice: User, coding: str) -> None:
     todo = alice.create()
     encoded = JSON | {"Content-Encoding": coding}
     for method, path in (("POST", "/todos"), ("PUT", f"/todos/{todo['id']}"), ("PATCH", f"/todos/{todo['id']}")):
@@ -26,13 +26,13 @@ def test_an_encoded_body(alice: User, coding: str) -> None:
 
 @says("A request has one Host, which is a host with an optional port, else 400")
 @pytest.mark.parametrize("host", ["", "a b", "user@localhost", "localhost/", "localhost,localhost", "localhost:x"])
-def test_an_odd_host(alice: User, host: str) -> None:
+def test_invalid_host_is_400(alice: User, host: str) -> None:
     problem(alice.get("/todos", headers={"Host": host}), 400)
 
 
 @says("no protocol is switched to")
 @says("A body is as long as its Content-Length or its chunks, whatever Upgrade asks for")
-def test_a_body_with_an_upgrade(alice: User) -> None:
+def test_upgrade_header_does_not_change_the_body(alice: User) -> None:
     """What its last bytes say would be another request, were the body left behind."""
     upgrade = JSON | {"Connection": "Upgrade", "Upgrade": "h2c"}
     todo = b'{"title": "x", "description": "%b"}' % (b"y" * 9_000)
@@ -44,7 +44,7 @@ def test_a_body_with_an_upgrade(alice: User) -> None:
 
 
 @says("Location, Link and instance are URI references (RFC 3986) with the path as clients see it: auth0|abc is")
-def test_references_are_uris(api: Api) -> None:
+def test_location_and_instance_are_uris(api: Api) -> None:
     user = api.user(f"auth0|{secrets.token_hex(8)}")
     path = f"/api/{user.id.replace('|', '%7C')}/todos"
     created = [user.post("/todos", json={"title": "x"}) for _ in range(2)]
@@ -56,7 +56,7 @@ def test_references_are_uris(api: Api) -> None:
 
 
 @says("or of more than 5,000 values")
-def test_crowded_json(alice: User) -> None:
+def test_json_with_too_many_values_is_refused(alice: User) -> None:
     for values, status in ((5001, 400), (4990, 422)):
         problem(alice.post("/todos", json={"title": "x", "tags": ["a"] * values}), status)
     commas = body(alice.post("/todos", json={"title": "x", "description": ",[" * 5000}), 201)

@@ -47,7 +47,7 @@ def test_a_todo_has_every_field(alice: User) -> None:
 
 @core
 @says("timestamps RFC 3339 in UTC with Z")
-def test_timestamps(alice: User) -> None:
+def test_timestamps_are_utc_with_microseconds(alice: User) -> None:
     todo = alice.create(completed=True, due_at="2026-03-01T01:30:00+02:00")
     for name in ("created_at", "updated_at", "completed_at", "due_at"):
         assert UTC.fullmatch(todo[name]), (name, todo[name])
@@ -56,7 +56,7 @@ def test_timestamps(alice: User) -> None:
 
 @core
 @says("ids are UUIDv7")
-def test_ids(alice: User) -> None:
+def test_ids_are_uuids(alice: User) -> None:
     ids = [UUID(alice.create()["id"]) for _ in range(3)]
     assert [each.version for each in ids] == [7, 7, 7]
     assert [each.variant for each in ids] == ["specified in RFC 4122"] * 3
@@ -64,14 +64,14 @@ def test_ids(alice: User) -> None:
 
 @core
 @says("enums are lower-case strings")
-def test_enums(alice: User) -> None:
+def test_enum_values_are_case_sensitive(alice: User) -> None:
     assert alice.create(priority="high")["priority"] == "high"
     assert mistakes(alice.post("/todos", json={"title": "x", "priority": "High"})) == {"/priority"}
 
 
 @core
 @says("UTF-8")
-def test_the_answer_is_utf8(alice: User) -> None:
+def test_response_is_utf8(alice: User) -> None:
     response = alice.post("/todos", json={"title": "Zoë 😀"})
     assert response.headers["content-type"].partition(";")[0] == "application/json"
     assert json.loads(response.content.decode())["title"] == "Zoë 😀"
@@ -81,7 +81,9 @@ def test_the_answer_is_utf8(alice: User) -> None:
 @says("UTF-8")
 @examples(60)
 @given(title=printable(200), description=storable(300), tags=st.lists(printable(50), max_size=5, unique=True))
-def test_any_text_comes_back(new_user: Callable[..., User], title: str, description: str, tags: list[str]) -> None:
+def test_any_text_is_returned_unchanged(
+    new_user: Callable[..., User], title: str, description: str, tags: list[str]
+) -> None:
     user = new_user()
     todo = user.create(title=title, description=description, tags=tags)
     for found in (todo, user.read(todo["id"]), user.page(tag=tags[:1])["items"][0]):
@@ -91,7 +93,7 @@ def test_any_text_comes_back(new_user: Callable[..., User], title: str, descript
 @core
 @says("Unknown fields in a body")
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
-def test_unknown_fields_are_named(alice: User, method: str) -> None:
+def test_unknown_fields_are_reported(alice: User, method: str) -> None:
     todo = alice.create()
     path = "/todos" if method == "POST" else f"/todos/{todo['id']}"
     wrong = {"title": "x", "titel": "y", "Title": "z", "due": None, "": 1}
@@ -101,7 +103,7 @@ def test_unknown_fields_are_named(alice: User, method: str) -> None:
 
 @says("unknown query parameters are refused with 422 that names them")
 @pytest.mark.parametrize("route", parameters(*CORE, *FULL))
-def test_unknown_parameters_are_named(alice: User, route: Route) -> None:
+def test_unknown_parameters_are_reported(alice: User, route: Route) -> None:
     todo = alice.create()
     request = route.of(todo["id"]) | {"params": {"nope": "1", "Limit": "2"}}
     assert mistakes(alice.request(**request)) == {"nope", "Limit"}
@@ -111,7 +113,7 @@ def test_unknown_parameters_are_named(alice: User, route: Route) -> None:
 @core
 @says("NUL characters and lone surrogates are refused with 422")
 @pytest.mark.parametrize("escape", ["\\u0000", "a\\u0000b", "\\ud800", "a\\udfffb", "\\ude00\\ud83d"])
-def test_text_that_nobody_can_store(alice: User, escape: str) -> None:
+def test_nul_and_surrogates_in_text_are_refused(alice: User, escape: str) -> None:
     todo = alice.create()
     for wrong in (
         f'{{"title": "{escape}"}}',
@@ -126,7 +128,7 @@ def test_text_that_nobody_can_store(alice: User, escape: str) -> None:
 
 @core
 @says("NUL characters and lone surrogates are refused with 422")
-def test_nul_in_a_parameter(alice: User) -> None:
+def test_nul_in_a_parameter_is_refused(alice: User) -> None:
     for name in ("tag", "limit", "sort", "created_after"):
         problem(alice.get(f"/todos?{name}=%00"), 422)
 
@@ -134,7 +136,7 @@ def test_nul_in_a_parameter(alice: User) -> None:
 @pytest.mark.full
 @says("A name that occurs twice in an object is refused with 422 that names it")
 @pytest.mark.parametrize("name", ["title", "ti\\u0074le", "tags"])
-def test_repeated_names(alice: User, name: str) -> None:
+def test_repeated_member_names_are_refused(alice: User, name: str) -> None:
     todo = alice.create()
     content = f'{{"title": "a", "tags": [], "{name}": "b"}}'
     plain = json.loads(f'"{name}"')
@@ -149,7 +151,7 @@ def test_repeated_names(alice: User, name: str) -> None:
 
 @pytest.mark.full
 @says("A 422 names the first 100 errors, and says so when there are more")
-def test_many_mistakes(alice: User) -> None:
+def test_all_errors_are_reported_at_once(alice: User) -> None:
     for count in (50, 150):
         answer = problem(alice.post("/todos", json={"title": "x"} | {f"x{each}": 1 for each in range(count)}), 422)
         assert len(answer["errors"]) == min(count, 100)
@@ -159,7 +161,7 @@ def test_many_mistakes(alice: User) -> None:
 @pytest.mark.full
 @says("Text is stored in Unicode's normal form NFC, and measured so")
 @says("filters compare in NFC too")
-def test_normal_form(alice: User) -> None:
+def test_text_is_normalized_to_nfc(alice: User) -> None:
     todo = alice.create(title="e\u0301" * 200, description="e\u0301" * 10_000, tags=["\u00e9", "e\u0301"])
     assert (todo["title"], todo["description"], todo["tags"]) == ("\u00e9" * 200, "\u00e9" * 10_000, ["\u00e9"])
     for tag in ("\u00e9", "e\u0301"):
@@ -168,7 +170,7 @@ def test_normal_form(alice: User) -> None:
 
 @pytest.mark.full
 @says("More than 30 combining characters in a row are refused")
-def test_combining_characters(alice: User) -> None:
+def test_runs_of_combining_characters_are_limited(alice: User) -> None:
     alice.create(title="x" + "\u0316\u0300" * 15)
     for field in ("title", "description"):
         wrong = {"title": "x", field: "x" + "\u0316\u0300" * 16}
@@ -181,7 +183,7 @@ def test_combining_characters(alice: User) -> None:
 @says("U+2028 and U+2029 are such")
 @says("and with at least one character that can be seen")
 @says("not of spaces, formatting characters, combining marks and fillers alone")
-def test_lines(alice: User) -> None:
+def test_single_line_texts_refuse_control_characters(alice: User) -> None:
     for wrong in ("a\nb", "a\x1b[2Jb", "a\x9bb", "a\u2028b", "a\u2029b", "\u200b", "\u3164", "\u0301", "\u2800"):
         assert mistakes(alice.post("/todos", json={"title": wrong})) == {"/title"}
         assert mistakes(alice.post("/todos", json={"title": "x", "tags": [wrong]})) == {"/tags/0"}
@@ -191,7 +193,7 @@ def test_lines(alice: User) -> None:
 @pytest.mark.full
 @says("Descriptions and bio may have no control characters (C0, DEL, C1) but tab, newline and carriage return")
 @says("Characters that set the direction of text are allowed: right-to-left scripts need them")
-def test_long_texts(alice: User) -> None:
+def test_long_texts_may_have_line_breaks(alice: User) -> None:
     fine = "a\tb\r\nc\u202b\u05d0\u202c"
     assert alice.create(title="\u202b\u05d0\u202c", description=fine)["description"] == fine
     for wrong in ("\x01", "\x1b", "\x7f", "\x80", "\x9f"):
@@ -203,7 +205,7 @@ def test_long_texts(alice: User) -> None:
 @pytest.mark.contract("4. Todos /api/{user_id}/todos", "server's own")
 @pytest.mark.parametrize("field", OWN)
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
-def test_the_servers_own_fields(alice: User, bob: User, field: str, method: str) -> None:
+def test_server_owned_fields_are_refused(alice: User, bob: User, field: str, method: str) -> None:
     todo = alice.create()
     other = bob.create()
     path = "/todos" if method == "POST" else f"/todos/{todo['id']}"
@@ -229,7 +231,7 @@ names = st.sampled_from(["title", "description", "completed", "priority", "due_d
 @pytest.mark.contract("2. Errors", "422 well-formed but invalid")
 @examples(80)
 @given(value=json_values | st.dictionaries(names, json_values, min_size=1, max_size=5))
-def test_any_json_is_taken_or_refused(new_user: Callable[..., User], value: Any) -> None:
+def test_any_json_is_accepted_or_refused(new_user: Callable[..., User], value: Any) -> None:
     user = new_user()
     todo = user.create()
     text = json.dumps(value).encode()

@@ -41,7 +41,7 @@ def refused(response: httpx.Response, status: int, index: int) -> dict[str, Any]
 @says('Batch: {"operations": […]} with 1 to 100 of')
 @says('The answer is {"results": [{"status": 201, "todo": {…}}, {"status": 200, "todo": {…}}')
 @says("version and permanent may be left out")
-def test_one_of_each(alice: User) -> None:
+def test_batch_with_one_operation_of_each_kind(alice: User) -> None:
     changed, gone, erased = alice.create(), alice.create(title="gone"), alice.create()
     operations = (
         create("new", tags=["a"]),
@@ -63,7 +63,7 @@ def test_one_of_each(alice: User) -> None:
 
 
 @says("run in order, in one transaction")
-def test_in_order(alice: User) -> None:
+def test_batch_operations_run_in_order(alice: User) -> None:
     todo = alice.create(title="0")
     results = body(send(alice, *(update(todo["id"], title=str(number)) for number in (1, 2, 3))))["results"]
     assert [(result["todo"]["title"], result["todo"]["version"]) for result in results] == [
@@ -77,7 +77,7 @@ def test_in_order(alice: User) -> None:
 
 @says("up to 100 creates, patches and deletes in one transaction: all or nothing, the failing item named")
 @says("with 1 to 100 of")
-def test_up_to_a_hundred(alice: User) -> None:
+def test_batch_has_at_most_100_operations(alice: User) -> None:
     results = body(send(alice, *(create(f"{number:03}") for number in range(100))))["results"]
     assert [result["todo"]["title"] for result in results] == [f"{number:03}" for number in range(100)]
     assert alice.page()["total"] == 100
@@ -89,7 +89,7 @@ def test_up_to_a_hundred(alice: User) -> None:
 
 @says("When one fails, nothing is done: the answer has the status that the operation alone would have had")
 @says("the problem has its index, from 0")
-def test_all_or_nothing(alice: User, bob: User) -> None:
+def test_failed_operation_rolls_back_the_batch(alice: User, bob: User) -> None:
     todo, his = alice.create(), bob.create()
     for failing, status in (
         (update(his["id"], title="stolen"), 404),
@@ -110,7 +110,7 @@ def test_all_or_nothing(alice: User, bob: User) -> None:
 
 
 @says("another version than the stored one is 412")
-def test_versions(alice: User) -> None:
+def test_batch_operations_check_versions(alice: User) -> None:
     todo = alice.create()
     refused(send(alice, update(todo["id"], title="x") | {"version": 2}), 412, 0)
     results = body(send(alice, update(todo["id"], title="x") | {"version": 1}, delete(todo["id"], version=2)))[
@@ -120,7 +120,7 @@ def test_versions(alice: User) -> None:
 
 
 @says("the pointers of a 422 begin with /operations/{index}")
-def test_pointers(alice: User) -> None:
+def test_batch_errors_have_pointers(alice: User) -> None:
     todo = alice.create()
     for wrong, pointer in (
         (create("", priority="high"), "/operations/1/data/title"),
@@ -138,7 +138,7 @@ def test_pointers(alice: User) -> None:
 @pytest.mark.parametrize(
     "sent", [{}, [], {"operations": None}, {"operations": {}}, {"operations": [1]}, {"operations": [[]]}]
 )
-def test_what_is_no_batch(alice: User, sent: Any) -> None:
+def test_malformed_batch_is_refused(alice: User, sent: Any) -> None:
     problem(alice.post("/todos/batch", json=sent), 422)
     assert mistakes(alice.post("/todos/batch", json={"operations": [create()], "x": 1})) == {"/x"}
     several = send(alice, create(""), create(), {"op": "delete"}, create(priority="urgent"))
@@ -148,7 +148,7 @@ def test_what_is_no_batch(alice: User, sent: Any) -> None:
 
 
 @says("Idempotency-Key (1..255 visible ASCII) on any POST")
-def test_a_retried_batch_is_done_once(alice: User) -> None:
+def test_retried_batch_runs_once(alice: User) -> None:
     key = {"Idempotency-Key": secrets.token_hex(8)}
     first, second = (send(alice, create(), create(), headers=key) for _ in range(2))
     assert (first.content, second.headers["idempotency-replayed"]) == (second.content, "true")

@@ -44,7 +44,7 @@ def fill(user: User, number: int) -> list[dict[str, Any]]:
 
 @says("?cursor= pages (opaque, signed or validated; stable while rows come and go)")
 @pytest.mark.parametrize("key", ["created_at", "updated_at", "due_at", "priority", "title", "completed"])
-def test_cursors_walk_through_every_sort(alice: User, key: str) -> None:
+def test_cursor_pages_cover_every_sort(alice: User, key: str) -> None:
     todos = fill(alice, 13)
     for sort in (f"{key}:asc", f"{key}:desc", f"{key}:desc,{'title' if key != 'title' else 'due_at:desc'}"):
         found = walked(alice, sort=sort, limit=3)
@@ -54,7 +54,7 @@ def test_cursors_walk_through_every_sort(alice: User, key: str) -> None:
 
 @says("leave total null")
 @says('"next_cursor": s or null')
-def test_a_page_after_a_cursor(alice: User) -> None:
+def test_page_after_a_cursor_continues(alice: User) -> None:
     todos = fill(alice, 5)
     first = alice.page(limit=2, sort="created_at")
     assert (first["total"], first["offset"]) == (5, 0)
@@ -66,7 +66,7 @@ def test_a_page_after_a_cursor(alice: User) -> None:
 
 
 @says('"next_cursor": s or null')
-def test_a_full_last_page(alice: User) -> None:
+def test_full_last_page_has_no_next_cursor(alice: User) -> None:
     fill(alice, 4)
     page = page_after(alice, alice.page(limit=2), limit=2)
     assert (len(page["items"]), page["next_cursor"]) == (2, None)
@@ -74,14 +74,14 @@ def test_a_full_last_page(alice: User) -> None:
 
 
 @says("?cursor= pages")
-def test_cursors_go_with_filters(alice: User) -> None:
+def test_cursor_keeps_the_filters(alice: User) -> None:
     todos = fill(alice, 12)
     expected = [todo for todo in todos if todo["priority"] == "high" and not todo["completed"]]
     assert walked(alice, priority="high", completed="false", limit=2, sort="created_at") == expected
 
 
 @says('Link: <…>; rel="next" (RFC 8288)')
-def test_links_lead_to_the_end(alice: User) -> None:
+def test_link_headers_lead_to_the_last_page(alice: User) -> None:
     todos = fill(alice, 9)
     wanted = [todo for todo in todos if todo["title"] != "t0"]
     query: Any = {"sort": "created_at", "limit": 2, "created_after": todos[0]["created_at"]}
@@ -97,7 +97,7 @@ def test_links_lead_to_the_end(alice: User) -> None:
 
 
 @says('Link: <…>; rel="next" (RFC 8288)')
-def test_links_keep_what_was_asked(alice: User) -> None:
+def test_link_headers_keep_the_query(alice: User) -> None:
     for _ in range(4):
         alice.create(tags=["ä&b=c", "+ %"], title="tagged")
         alice.create(title="other")
@@ -108,13 +108,13 @@ def test_links_keep_what_was_asked(alice: User) -> None:
 
 @says("(opaque, signed or validated")
 @pytest.mark.parametrize("cursor", ["", "x", "0", "null", "AAAA", "e30=", "é", "%00", "../..", "x" * 5000])
-def test_what_is_no_cursor(alice: User, cursor: str) -> None:
+def test_malformed_cursor_is_refused(alice: User, cursor: str) -> None:
     fill(alice, 2)
     assert mistakes(alice.get("/todos", params={"cursor": cursor})) == {"cursor"}
 
 
 @says("(opaque, signed or validated")
-def test_a_cursor_shows_nothing_of_another_user(alice: User, bob: User) -> None:
+def test_cursor_of_another_user_is_refused(alice: User, bob: User) -> None:
     fill(alice, 3)
     his = fill(bob, 3)
     cursor = alice.page(limit=1)["next_cursor"]
@@ -167,7 +167,7 @@ moves = st.tuples(st.sampled_from(["step", "insert", "delete"]), st.integers(0, 
     limit=st.integers(1, 4),
     changes=st.lists(moves, max_size=15),
 )
-def test_rows_that_stay_are_seen_exactly_once(
+def test_unchanged_rows_are_seen_exactly_once(
     new_user: Callable[..., User], sort: str, limit: int, changes: list[tuple[str, int]]
 ) -> None:
     walk = Walk(new_user(), sort, limit)
@@ -180,7 +180,7 @@ def test_rows_that_stay_are_seen_exactly_once(
 
 
 @says("(opaque, signed or validated")
-def test_a_cursor_of_yesterday(alice: User) -> None:
+def test_old_cursor_is_still_valid(alice: User) -> None:
     """Its row may be gone, and the list may be empty."""
     todos = fill(alice, 3)
     page = alice.page(limit=1)

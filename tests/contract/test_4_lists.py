@@ -21,11 +21,11 @@ RANK = ("none", "low", "medium", "high")
 class TestPages:
     @says('Page: {"items": […], "total": n, "limit": n, "offset": n, "next_cursor": s or null}')
     @says("GET /todos: 200 page")
-    def test_an_empty_page(self, alice: User) -> None:
+    def test_page_of_a_new_user_is_empty(self, alice: User) -> None:
         assert alice.page() == {"items": [], "total": 0, "limit": 20, "offset": 0, "next_cursor": None}
 
     @says("limit 1..100, default 20. offset pages count total")
-    def test_pages_in_a_row(self, alice: User) -> None:
+    def test_offset_pages_cover_all_rows_once(self, alice: User) -> None:
         todos = [alice.create(title=f"{number:03}") for number in range(23)]
         page = alice.page(sort="title")
         assert (page["items"], page["total"], page["limit"], page["offset"]) == (todos[:20], 23, 20, 0)
@@ -42,16 +42,16 @@ class TestPages:
 
     @says("limit 1..100")
     @pytest.mark.parametrize("limit", ["0", "101", "-1", "1.5", "x", "", "1e1", "99999999999999999999"])
-    def test_a_limit_out_of_bounds(self, alice: User, limit: str) -> None:
+    def test_limit_out_of_range_is_refused(self, alice: User, limit: str) -> None:
         assert mistakes(alice.get("/todos", params={"limit": limit})) == {"limit"}
 
     @says("offset pages count total")
     @pytest.mark.parametrize("offset", ["-1", "x", "", "1.0", "99999999999999999999"])
-    def test_an_offset_out_of_bounds(self, alice: User, offset: str) -> None:
+    def test_offset_out_of_range_is_refused(self, alice: User, offset: str) -> None:
         assert mistakes(alice.get("/todos", params={"offset": offset})) == {"offset"}
 
     @says("GET /todos: 200 page")
-    def test_newest_first(self, alice: User) -> None:
+    def test_default_sort_is_newest_first(self, alice: User) -> None:
         todos = [alice.create() for _ in range(4)]
         assert alice.page()["items"] == todos[::-1]
         assert alice.page(limit=2, offset=1)["items"] == todos[2:0:-1]
@@ -59,7 +59,7 @@ class TestPages:
 
 class TestFilters:
     @says("Filters: completed")
-    def test_completed(self, alice: User) -> None:
+    def test_filter_by_completed(self, alice: User) -> None:
         alice.create(title="open")
         alice.create(title="done", completed=True)
         assert alice.titles(completed="true") == ["done"]
@@ -67,7 +67,7 @@ class TestFilters:
         assert alice.page(completed="true")["total"] == 1
 
     @says("priority (repeatable: any)")
-    def test_priority(self, alice: User) -> None:
+    def test_filter_by_priority(self, alice: User) -> None:
         for name in RANK:
             alice.create(title=name, priority=name)
         assert alice.titles(priority="none") == ["none"]
@@ -75,7 +75,7 @@ class TestFilters:
         assert mistakes(alice.get("/todos", params={"priority": ["high", "urgent"]})) == {"priority"}
 
     @says("tag (repeatable: all)")
-    def test_tag(self, alice: User) -> None:
+    def test_filter_by_tag(self, alice: User) -> None:
         for tags in (["a"], ["b", "a"], ["ab"], ["A"], [], ["a b", "%", "a,b", "{a}"]):
             alice.create(title=str(tags), tags=tags)
         assert alice.titles(tag="a", sort="created_at") == ["['a']", "['b', 'a']"]
@@ -85,7 +85,7 @@ class TestFilters:
 
     @says("due_before, due_after")
     @says("due_before and due_after take an instant or a day, and a due_date counts as its first moment in UTC there")
-    def test_due(self, alice: User) -> None:
+    def test_filter_by_due_date(self, alice: User) -> None:
         for instant in ("2026-02-28T23:59:59.999999Z", "2026-03-01T12:00:00Z"):
             alice.create(title=instant, due_at=instant)
         alice.create(title="day", due_date="2026-03-01")
@@ -104,7 +104,7 @@ class TestFilters:
 
     @says("created_before, created_after, updated_after")
     @says("before and after a moment exclude it")
-    def test_created_and_updated(self, alice: User) -> None:
+    def test_filter_by_created_and_updated(self, alice: User) -> None:
         first, second, third = (alice.create(title=title) for title in ("first", "second", "third"))
         assert alice.titles(created_before=second["created_at"]) == ["first"]
         assert alice.titles(created_after=second["created_at"]) == ["third"]
@@ -125,12 +125,12 @@ class TestFilters:
             ),
         ],
     )
-    def test_what_is_no_value_of_a_filter(self, alice: User, name: str, values: list[str]) -> None:
+    def test_invalid_filter_value_is_refused(self, alice: User, name: str, values: list[str]) -> None:
         for value in values:
             assert mistakes(alice.get("/todos", params={name: value})) == {name}, value
 
     @says("All that are given must hold")
-    def test_filters_hold_together(self, alice: User) -> None:
+    def test_filters_are_combined(self, alice: User) -> None:
         for completed in (True, False):
             for tags in (["a"], ["b"]):
                 alice.create(title=f"{completed} {tags}", completed=completed, tags=tags, priority="low")
@@ -150,14 +150,14 @@ class TestSorts:
             ("due_at", "due_date", [f"2026-03-0{day}" for day in (1, 2, 3)]),
         ],
     )
-    def test_keys(self, alice: User, key: str, field: str, values: list[Any]) -> None:
+    def test_sort_by_each_key(self, alice: User, key: str, field: str, values: list[Any]) -> None:
         for value in reversed(values):
             alice.create(**{field: value})
         for sort, expected in ((key, values), (f"{key}:asc", values), (f"{key}:desc", values[::-1])):
             assert [todo[field] for todo in alice.page(sort=sort)["items"]] == [*expected]
 
     @says("over created_at updated_at")
-    def test_times(self, alice: User) -> None:
+    def test_sort_by_each_time(self, alice: User) -> None:
         first, second = alice.create(title="first"), alice.create(title="second")
         alice.post(f"/todos/{first['id']}/complete")
         assert alice.titles(sort="created_at") == alice.titles(sort="updated_at:desc") == ["first", "second"]
@@ -165,7 +165,7 @@ class TestSorts:
         assert second["updated_at"] < alice.read(first["id"])["updated_at"]
 
     @says("id breaks ties; nulls last")
-    def test_ties_and_nulls(self, alice: User) -> None:
+    def test_sort_puts_nulls_last_and_breaks_ties_by_id(self, alice: User) -> None:
         todos = [alice.create(due_at="2026-03-01T12:00:00Z" if number % 2 else None) for number in range(8)]
         due, never = todos[1::2], todos[::2]
         for direction in ("asc", "desc"):
@@ -178,7 +178,7 @@ class TestSorts:
                 assert len(rising) == 1, "ties are in the order of their ids"
 
     @says("Sort: sort=created_at:desc,title:asc")
-    def test_several_keys(self, alice: User) -> None:
+    def test_sort_by_several_keys(self, alice: User) -> None:
         for title in ("b", "a"):
             for priority in ("low", "high"):
                 alice.create(title=title, priority=priority)
@@ -202,7 +202,7 @@ class TestSorts:
             "id;",
         ],
     )
-    def test_what_is_no_sort(self, alice: User, sort: str) -> None:
+    def test_invalid_sort_is_refused(self, alice: User, sort: str) -> None:
         assert mistakes(alice.get("/todos", params={"sort": sort})) == {"sort"}
 
 
@@ -280,7 +280,7 @@ def in_order(found: list[dict[str, Any]], sort: list[tuple[str, bool]]) -> list[
 @says("Sort: sort=created_at:desc,title:asc over created_at updated_at due_at priority title")
 @examples(40)
 @given(made=todos, query=queries, sort=sorts, window=st.tuples(st.integers(0, 4), st.integers(1, 12)))
-def test_lists_are_those_of_a_list(
+def test_pages_equal_the_model(
     new_user: Callable[..., User],
     made: list[dict[str, Any]],
     query: dict[str, Any],

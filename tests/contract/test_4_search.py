@@ -12,7 +12,7 @@ says = section("4. Todos /api/{user_id}/todos")
 
 class TestSearch:
     @says("q (full text over title and description")
-    def test_title_and_description(self, alice: User, bob: User) -> None:
+    def test_search_reads_title_and_description(self, alice: User, bob: User) -> None:
         alice.create(title="Water the plants")
         alice.create(title="Garden", description="needs water")
         alice.create(title="Other")
@@ -22,7 +22,7 @@ class TestSearch:
         assert alice.titles(q="nothing") == []
 
     @says("Each word must occur, as the beginning of a word")
-    def test_every_word_as_a_beginning(self, alice: User) -> None:
+    def test_search_matches_word_prefixes(self, alice: User) -> None:
         alice.create(title="Water the plants", description="on Monday")
         for found in ("wat", "plan", "mon pla", "plants water", "water the"):
             assert alice.titles(q=found) == ["Water the plants"], found
@@ -30,7 +30,7 @@ class TestSearch:
             assert alice.titles(q=missed) == [], missed
 
     @says('"words in quotes" must occur whole and in this order')
-    def test_phrases(self, alice: User) -> None:
+    def test_search_matches_phrases(self, alice: User) -> None:
         alice.create(title="Water the plants today")
         for found in ('"water the plants"', '"the plants" wat', '"today"'):
             assert alice.titles(q=found) == ["Water the plants today"], found
@@ -38,7 +38,7 @@ class TestSearch:
             assert alice.titles(q=missed) == [], missed
 
     @says("Case does not matter")
-    def test_case(self, alice: User) -> None:
+    def test_search_ignores_case(self, alice: User) -> None:
         alice.create(title="ÄPFEL und Birnen")
         for text in ("äpfel", "ÄPFEL", "Äpf", "bIRNEN", '"UND birnen"'):
             assert alice.titles(q=text) == ["ÄPFEL und Birnen"], text
@@ -58,7 +58,7 @@ class TestSearch:
             ("Mail ann@example.org", ("ann", "example", "ann@example.org", "org"), ("ann@org",)),
         ],
     )
-    def test_punctuation_separates(
+    def test_punctuation_separates_words(
         self, alice: User, title: str, found: tuple[str, ...], missed: tuple[str, ...]
     ) -> None:
         alice.create(title=title)
@@ -67,7 +67,7 @@ class TestSearch:
 
     @says("The last word of a phrase whose quotes are not closed is a beginning")
     @says("So each beginning of a title that ends in a letter or digit finds it")
-    def test_beginnings_of_a_title(self, alice: User) -> None:
+    def test_every_prefix_of_a_title_finds_it(self, alice: User) -> None:
         title = 'Read "The C++ FAQ", https://a.example/b_c?d=1#e (p. 12-14), at 5:30!'
         alice.create(title=title)
         ends = [end for end, character in enumerate(title, 1) if character.isalnum()]
@@ -86,7 +86,7 @@ class TestSearch:
             ("æœøđłħŧı", "AEoeodlhti"),
         ],
     )
-    def test_folding(self, alice: User, title: str, q: str) -> None:
+    def test_search_folds_case_beyond_ascii(self, alice: User, title: str, q: str) -> None:
         alice.create(title=title)
         for one, other in ((title, q), (q, title)):
             todo = alice.create(title=f"in {one}")
@@ -94,7 +94,7 @@ class TestSearch:
             alice.delete(f"/todos/{todo['id']}")
 
     @says("Of a description, the first 3,000 words are searched, and of a word the first 255 characters")
-    def test_long_texts(self, alice: User) -> None:
+    def test_search_reads_long_texts(self, alice: User) -> None:
         alice.create(title="words", description=" ".join(chr(0x4E00 + number) for number in range(5000)))
         alice.create(title="word", description="𐐀" * 10_000)
         assert [alice.titles(q=chr(0x4E00 + number)) for number in (0, 2999, 3000)] == [["words"], ["words"], []]
@@ -102,14 +102,14 @@ class TestSearch:
 
     @says("/tasks?search= finds any part of a text")
     @says("Scripts that are written without spaces have one word from separator to separator")
-    def test_scripts_without_spaces(self, alice: User) -> None:
+    def test_search_in_scripts_without_spaces(self, alice: User) -> None:
         alice.create(title="買い物リスト、牛乳")
         found = [q for q in ("買い物", "牛乳", "リスト") if alice.titles(q=q)]
         assert found == ["買い物", "牛乳"]
         assert len(body(alice.get("/tasks", params={"search": "リスト"}))) == 1
 
     @says("Without sort, the best match comes first")
-    def test_the_best_match_comes_first(self, alice: User) -> None:
+    def test_best_match_comes_first(self, alice: User) -> None:
         alice.create(title="apple apple", description="apple, apple and apple")
         alice.create(title="Shopping", description="milk, bread, an apple, and so on and on")
         assert alice.titles(q="apple") == ["apple apple", "Shopping"]
@@ -118,7 +118,7 @@ class TestSearch:
 
     @says("q (full text")
     @says("?cursor= pages")
-    def test_pages_of_matches(self, alice: User) -> None:
+    def test_matches_are_paged(self, alice: User) -> None:
         made = {alice.create(title="apple " * (1 + number % 3))["id"] for number in range(7)}
         page = alice.page(q="apple", limit=2)
         seen = [todo["id"] for todo in page["items"]]
@@ -129,18 +129,18 @@ class TestSearch:
 
     @says("Text without any word matches nothing")
     @pytest.mark.parametrize("text", ["!", "&", "|", ":*", "()", "''", '"', '""', '" "', "<->", "\\", "-", "…", " "])
-    def test_no_word(self, alice: User, text: str) -> None:
+    def test_query_without_a_word_matches_nothing(self, alice: User, text: str) -> None:
         alice.create(title="Water & plants! <-> 'x' -- \\ (y) :*")
         assert alice.titles(q=text) == []
 
     @says("Each word must occur")
     @pytest.mark.parametrize("text", ["water & | !", "water:*", "(water)", "'water'", "!water", 'water"', "water\\"])
-    def test_no_operators(self, alice: User, text: str) -> None:
+    def test_search_has_no_operators(self, alice: User, text: str) -> None:
         alice.create(title="Water")
         assert alice.titles(q=text) == ["Water"]
 
     @says("q is 1 to 200 characters")
-    def test_lengths(self, alice: User) -> None:
+    def test_search_query_length_is_limited(self, alice: User) -> None:
         alice.create(title="x")
         assert alice.titles(q="x") == ["x"]
         assert alice.titles(q="y" * 200) == []
@@ -148,7 +148,7 @@ class TestSearch:
             assert mistakes(alice.get("/todos", params={"q": wrong})) == {"q"}
 
     @says("q (full text over title and description")
-    def test_what_was_changed_is_found(self, alice: User) -> None:
+    def test_changed_text_is_found(self, alice: User) -> None:
         todo = alice.create(title="before")
         body(alice.patch(f"/todos/{todo['id']}", json={"title": "after"}))
         assert (alice.titles(q="before"), alice.titles(q="after")) == ([], ["after"])
@@ -165,7 +165,7 @@ class TestDue:
     @pytest.mark.parametrize(
         ("zone", "hours"), [("UTC", 0), ("Pacific/Kiritimati", 14), ("Pacific/Pago_Pago", -11), ("Asia/Tokyo", 9)]
     )
-    def test_days(self, alice: User, zone: str, hours: int) -> None:
+    def test_due_filters_use_days_of_the_profile_zone(self, alice: User, zone: str, hours: int) -> None:
         body(alice.patch("/profile", json={"time_zone": zone}))
         for _ in range(2):  # again, if a midnight came in between
             day = today(hours)
@@ -181,7 +181,7 @@ class TestDue:
         assert found == {"overdue": ["-1"], "today": ["0"], "upcoming": ["1", "9"], "none": ["never"]}
 
     @says("overdue are open todos whose day has passed or whose instant is over")
-    def test_overdue(self, alice: User) -> None:
+    def test_overdue_filter(self, alice: User) -> None:
         now = datetime.now(UTC)
         alice.create(title="a minute ago", due_at=(now - timedelta(minutes=1)).isoformat())
         alice.create(title="in an hour", due_at=(now + timedelta(hours=1)).isoformat())
@@ -191,7 +191,7 @@ class TestDue:
         assert alice.titles(due="upcoming", completed="true") == []
 
     @says("today those that are due on the user's calendar day of now, upcoming on a later one")
-    def test_instants(self, alice: User) -> None:
+    def test_due_filters_compare_instants(self, alice: User) -> None:
         body(alice.patch("/profile", json={"time_zone": "Asia/Tokyo"}))
         for _ in range(2):
             day = today(9)
@@ -209,13 +209,13 @@ class TestDue:
         assert found == {"today": ["first", "last"], "upcoming": ["next"]}
 
     @says("so it does in sort=due_at")
-    def test_the_sort(self, alice: User) -> None:
+    def test_sort_by_due_mixes_days_and_instants(self, alice: User) -> None:
         alice.create(title="noon", due_at="2026-03-01T12:00:00Z")
         alice.create(title="day", due_date="2026-03-01")
         alice.create(title="eve", due_at="2026-02-28T23:59:59Z")
         assert alice.titles(sort="due_at") == ["eve", "day", "noon"]
 
     @says("due (overdue today upcoming none")
-    def test_what_is_no_due(self, alice: User) -> None:
+    def test_invalid_due_filter_is_refused(self, alice: User) -> None:
         for wrong in ("", "Today", "tomorrow", "null"):
             assert mistakes(alice.get("/todos", params={"due": wrong})) == {"due"}

@@ -37,7 +37,7 @@ def test_tasks_are_todos(alice: User) -> None:
 
 @says("Task: id user_id title description completed priority due_date tags created_at updated_at")
 @says("POST /tasks: 201")
-def test_a_task_has_its_fields_alone(alice: User) -> None:
+def test_task_has_only_its_own_fields(alice: User) -> None:
     response = alice.post("/tasks", json={"title": " x "})
     task = body(response, 201)
     assert task.keys() == FIELDS
@@ -48,7 +48,7 @@ def test_a_task_has_its_fields_alone(alice: User) -> None:
 
 
 @says("a bare array, newest first; all of them unless limit/offset are given; totals in X-Total-Count")
-def test_the_list(alice: User) -> None:
+def test_task_list_is_an_array_with_total_header(alice: User) -> None:
     assert body(alice.get("/tasks")) == []
     made = [create(alice, title=f"{number:02}")["title"] for number in range(25)]
     response = alice.get("/tasks")
@@ -62,7 +62,7 @@ def test_the_list(alice: User) -> None:
 
 
 @says("status=all pending completed, completed, priority, search")
-def test_filters(alice: User) -> None:
+def test_task_filters(alice: User) -> None:
     create(alice, title="Open 100%", priority="low")
     create(alice, title="Done", description="with a Needle in it", completed=True)
     for parameters, expected in (
@@ -83,7 +83,7 @@ def test_filters(alice: User) -> None:
 
 
 @says("sort=created title due_date updated priority, or field:asc, field:desc, or with order=asc desc")
-def test_sorts(alice: User) -> None:
+def test_task_sorts(alice: User) -> None:
     first = create(alice, title="b", due_date="2026-03-01", priority="low")
     create(alice, title="c", due_date="2026-03-02T12:00:00Z", priority="high")
     create(alice, title="a", priority="medium")
@@ -116,13 +116,13 @@ def test_sorts(alice: User) -> None:
         ("nope", "1"),
     ],
 )
-def test_what_is_no_parameter(alice: User, name: str, value: str) -> None:
+def test_invalid_task_parameters_are_refused(alice: User, name: str, value: str) -> None:
     assert mistakes(alice.get("/tasks", params={name: value})) == {name}
 
 
 @says("GET/PUT/PATCH/DELETE /tasks/{id}: 200, 204; PUT takes a partial body here")
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-def test_changes_may_be_partial(alice: User, method: str) -> None:
+def test_task_put_and_patch_may_be_partial(alice: User, method: str) -> None:
     task = create(alice, description="d", priority="high", due_date="2026-03-01")
     changed = body(alice.request(method, f"/tasks/{task['id']}", json={"title": "new"}))
     assert changed == task | {"title": "new", "updated_at": changed["updated_at"]}
@@ -132,7 +132,7 @@ def test_changes_may_be_partial(alice: User, method: str) -> None:
 
 
 @says("GET/PUT/PATCH/DELETE /tasks/{id}: 200, 204")
-def test_delete(alice: User) -> None:
+def test_delete_task(alice: User) -> None:
     task = create(alice)
     response = alice.delete(f"/tasks/{task['id']}")
     assert (response.status_code, response.content) == (204, b"")
@@ -140,7 +140,7 @@ def test_delete(alice: User) -> None:
 
 
 @says('PATCH /tasks/{id}/complete: 200; without a body toggles, with {"completed": bool} sets')
-def test_complete(alice: User) -> None:
+def test_complete_task(alice: User) -> None:
     path = f"/tasks/{create(alice)['id']}/complete"
     assert [body(alice.patch(path))["completed"] for _ in range(3)] == [True, False, True]
     assert [body(alice.patch(path, json={"completed": True}))["completed"] for _ in range(2)] == [True, True]
@@ -149,7 +149,7 @@ def test_complete(alice: User) -> None:
 
 
 @says("description ..1,000, due_date an ISO date or timestamp or null")
-def test_limits(alice: User) -> None:
+def test_task_field_limits(alice: User) -> None:
     assert create(alice, description="x" * 1000)["description"] == "x" * 1000
     assert mistakes(alice.post("/tasks", json={"title": "x", "description": "x" * 1001})) == {"/description"}
     for sent, kept in (
@@ -164,7 +164,7 @@ def test_limits(alice: User) -> None:
 
 
 @says("Auth, isolation, errors and limits as everywhere: the body of an error has the string detail")
-def test_errors_and_limits(alice: User, bob: User) -> None:
+def test_task_errors_and_limits(alice: User, bob: User) -> None:
     task = create(alice)
     assert problem(bob.get(f"/tasks/{task['id']}"), 404)["detail"]
     wrong = {"title": "x" * 201, "priority": "highest", "completed": "no"}
@@ -173,7 +173,7 @@ def test_errors_and_limits(alice: User, bob: User) -> None:
 
 
 @says("One leniency: unknown body fields are ignored here")
-def test_what_was_got_may_be_sent_back(alice: User, bob: User) -> None:
+def test_unchanged_task_can_be_sent_back(alice: User, bob: User) -> None:
     task = create(alice, description="d")
     sent = task | {"id": bob.id, "user_id": bob.id, "created_at": "x", "extra": {"a": 1}, "title": "new"}
     changed = body(alice.put(f"/tasks/{task['id']}", json=sent))
@@ -186,7 +186,7 @@ def test_what_was_got_may_be_sent_back(alice: User, bob: User) -> None:
 @says("What a task shows, its PUT takes, and PUT of it as it is changes nothing of the todo but updated_at and version")
 @says("A stored description that is longer than 1,000 may be sent back as it is; another one that long is 422")
 @says("a todo's none reads as medium, and stays none when medium is sent back")
-def test_what_a_task_shows_its_put_takes(alice: User) -> None:
+def test_put_accepts_what_get_returned(alice: User) -> None:
     todo = alice.create(description="x" * 5000, priority="none", tags=["a"], due_at="2026-03-01T12:00:00Z")
     task = body(alice.get(f"/tasks/{todo['id']}"))
     assert task["priority"] == "medium"
@@ -202,7 +202,7 @@ def test_what_a_task_shows_its_put_takes(alice: User) -> None:
 @says("urgent is taken as high, and none as a todo's")
 @says('due_date: "" is taken as null, and a time without an offset as one in the profile\'s time zone')
 @says("tags: null is taken as none")
-def test_leniencies(alice: User) -> None:
+def test_lenient_task_inputs_are_accepted(alice: User) -> None:
     body(alice.patch("/profile", json={"time_zone": "Asia/Kathmandu"}))
     task = create(alice, priority="urgent", due_date="2026-03-01T05:45", tags=["a"])
     assert (task["priority"], task["due_date"]) == ("high", "2026-03-01T00:00:00Z")
@@ -213,7 +213,7 @@ def test_leniencies(alice: User) -> None:
 
 
 @says("An array of more than 100 tasks is streamed in chunks")
-def test_a_long_list_is_whole(alice: User) -> None:
+def test_long_task_list_is_complete(alice: User) -> None:
     operations = [{"op": "create", "data": {"title": f"{number:03}"}} for number in range(100)]
     body(alice.post("/todos/batch", json={"operations": operations}))
     body(alice.post("/todos/batch", json={"operations": operations[:50]}))

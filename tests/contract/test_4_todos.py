@@ -38,23 +38,23 @@ TAGS = [f"tag {number}" for number in range(21)]
 class TestFields:
     @says("title: string: 1..200 after trimming")
     @pytest.mark.parametrize("title", ["x", "x" * 200, "😀" * 200, "é" * 200, "0", "null"])
-    def test_a_title(self, alice: User, title: str) -> None:
+    def test_title_values(self, alice: User, title: str) -> None:
         assert alice.create(title=title)["title"] == title
         assert alice.create(title=f" \t\n{title} \r\n ")["title"] == title
 
     @says("description: string or null: ..10,000")
     @pytest.mark.parametrize("description", [None, "", "x" * 10_000, "😀" * 10_000, "a\r\nb\tc"])
-    def test_a_description(self, alice: User, description: str | None) -> None:
+    def test_description_values(self, alice: User, description: str | None) -> None:
         assert alice.create(description=description)["description"] == description
 
     @says("priority: none low medium high: default none")
     @pytest.mark.parametrize("priority", ["none", "low", "medium", "high"])
-    def test_a_priority(self, alice: User, priority: str) -> None:
+    def test_priority_values(self, alice: User, priority: str) -> None:
         assert alice.create(priority=priority)["priority"] == priority
 
     @says("at most one is set: a day, or an instant (an offset is required)")
     @pytest.mark.parametrize("day", [None, "2028-02-29", "1999-12-31", "9999-12-31"])
-    def test_a_due_date(self, alice: User, day: str | None) -> None:
+    def test_due_date_values(self, alice: User, day: str | None) -> None:
         assert alice.create(due_date=day)["due_date"] == day
 
     @says("at most one is set: a day, or an instant (an offset is required)")
@@ -67,7 +67,7 @@ class TestFields:
             ("2026-03-01T00:00:00.000001-01:00", "2026-03-01T01:00:00.000001Z"),
         ],
     )
-    def test_a_due_instant(self, alice: User, sent: str | None, kept: str | None) -> None:
+    def test_due_at_values(self, alice: User, sent: str | None, kept: str | None) -> None:
         assert alice.create(due_at=sent)["due_at"] == kept
 
     @says("tags: array of strings: ..20, each 1..50, trimmed, doubles dropped, order kept")
@@ -83,7 +83,7 @@ class TestFields:
             (["x" * 50, "😀" * 50], ["x" * 50, "😀" * 50]),
         ],
     )
-    def test_tags(self, alice: User, sent: list[str], kept: list[str]) -> None:
+    def test_tag_values(self, alice: User, sent: list[str], kept: list[str]) -> None:
         assert alice.create(tags=sent)["tags"] == kept
 
     @says("title: string: 1..200 after trimming")
@@ -108,7 +108,7 @@ class TestFields:
             ("tags", [None, "a", TAGS, [""], [" "], ["x" * 51], ["😀" * 51], [None], [1], [["a"]], {"a": 1}]),
         ],
     )
-    def test_what_does_not_fit(self, alice: User, method: str, field: str, values: list[Any]) -> None:
+    def test_invalid_field_values_are_refused(self, alice: User, method: str, field: str, values: list[Any]) -> None:
         todo = alice.create()
         path = "/todos" if method == "POST" else f"/todos/{todo['id']}"
         for value in values:
@@ -117,7 +117,7 @@ class TestFields:
         assert alice.page()["items"] == [todo]
 
     @says("due_date, due_at: date or null; timestamp or null: at most one is set")
-    def test_a_day_and_an_instant(self, alice: User) -> None:
+    def test_due_date_and_due_at_exclude_each_other(self, alice: User) -> None:
         day, instant = {"due_date": "2026-03-01"}, {"due_at": "2026-03-01T12:00:00Z"}
         problem(alice.post("/todos", json={"title": "x", **day, **instant}), 422)
         for one, other in ((day, instant), (instant, day)):
@@ -131,7 +131,7 @@ class TestFields:
 
     @says("version starts at 1, +1 per write")
     @says("id, user_id, created_at, updated_at, version")
-    def test_the_server_keeps_count(self, alice: User) -> None:
+    def test_version_counts_writes(self, alice: User) -> None:
         first = alice.create()
         assert (first["version"], first["user_id"], first["updated_at"]) == (1, alice.id, first["created_at"])
         path = f"/todos/{first['id']}"
@@ -153,7 +153,7 @@ class TestFields:
             before = after
 
     @says("completed_at follows completed")
-    def test_the_moment_of_completion(self, alice: User) -> None:
+    def test_completed_at_follows_completed(self, alice: User) -> None:
         todo = alice.create(completed=True)
         path = f"/todos/{todo['id']}"
         assert todo["completed_at"] == todo["created_at"]
@@ -167,7 +167,7 @@ class TestFields:
 
 class TestOperations:
     @says("POST /todos: 201, Location, body")
-    def test_create(self, alice: User) -> None:
+    def test_create_todo(self, alice: User) -> None:
         response = alice.post("/todos", json=EVERYTHING)
         todo = body(response, 201)
         assert todo.items() >= EVERYTHING.items()
@@ -178,17 +178,17 @@ class TestOperations:
         )
 
     @says("POST /todos: 201, Location, body")
-    def test_create_with_defaults(self, alice: User) -> None:
+    def test_create_todo_with_defaults(self, alice: User) -> None:
         assert alice.create().items() >= DEFAULTS.items()
 
     @says("GET /todos/{id}: 200")
-    def test_read(self, alice: User) -> None:
+    def test_get_todo(self, alice: User) -> None:
         todo = alice.create(**EVERYTHING)
         assert alice.read(todo["id"]) == todo
         assert alice.read(todo["id"].upper()) == todo
 
     @says("PUT /todos/{id}: 200; full replace: what is left out goes back to its default")
-    def test_replace(self, alice: User) -> None:
+    def test_replace_todo(self, alice: User) -> None:
         todo = alice.create(**EVERYTHING)
         replaced = body(alice.put(f"/todos/{todo['id']}", json={"title": "only"}))
         assert replaced.items() >= (DEFAULTS | {"title": "only", "version": 2}).items()
@@ -196,7 +196,7 @@ class TestOperations:
         assert mistakes(alice.put(f"/todos/{todo['id']}", json={"description": "no title"})) == {"/title"}
 
     @says("PATCH /todos/{id}: 200; JSON merge patch (RFC 7396): null clears")
-    def test_patch(self, alice: User) -> None:
+    def test_patch_todo(self, alice: User) -> None:
         todo = alice.create(**EVERYTHING)
         path = f"/todos/{todo['id']}"
         own = {"version", "updated_at"}
@@ -218,7 +218,7 @@ class TestOperations:
         assert body(alice.patch(path, json={})).items() >= {"title": "new", "priority": "low"}.items()
 
     @says("DELETE /todos/{id}: 204")
-    def test_delete(self, alice: User) -> None:
+    def test_delete_todo(self, alice: User) -> None:
         todo, other = alice.create(), alice.create()
         path = f"/todos/{todo['id']}"
         response = alice.delete(path)
@@ -228,7 +228,7 @@ class TestOperations:
         assert alice.page()["items"] == [other]
 
     @says("POST /todos/{id}/toggle-complete: 200; flips")
-    def test_toggle(self, alice: User) -> None:
+    def test_toggle_completion(self, alice: User) -> None:
         todo = alice.create()
         path = f"/todos/{todo['id']}/toggle-complete"
         done = body(alice.post(path))
@@ -238,7 +238,7 @@ class TestOperations:
         assert alice.read(todo["id"]) == undone
 
     @says("flips atomically: two at once never lose one")
-    def test_toggles_at_once(self, alice: User) -> None:
+    def test_concurrent_toggles_are_all_applied(self, alice: User) -> None:
         todo = alice.create()
         calls = [partial(alice.post, f"/todos/{todo['id']}/toggle-complete")] * 11
         assert [response.status_code for response in at_once(calls)] == [200] * 11
@@ -246,7 +246,7 @@ class TestOperations:
         assert (found["completed"], found["version"]) == (True, 12)
 
     @says("POST /todos/{id}/complete, POST /todos/{id}/reopen: 200; the retry-safe pair: a second call changes nothing")
-    def test_complete_and_reopen(self, alice: User) -> None:
+    def test_complete_and_reopen_are_idempotent(self, alice: User) -> None:
         todo = alice.create()
         for action, completed in (("reopen", False), ("complete", True), ("reopen", False)):
             first, second = (body(alice.post(f"/todos/{todo['id']}/{action}")) for _ in range(2))
@@ -255,7 +255,7 @@ class TestOperations:
         assert first["version"] == 3
 
     @says("version starts at 1, +1 per write")
-    def test_writes_at_once(self, alice: User) -> None:
+    def test_concurrent_writes_are_all_applied(self, alice: User) -> None:
         todo = alice.create()
         fields: list[dict[str, Any]] = [{"title": "a"}, {"description": "b"}, {"priority": "low"}, {"tags": ["c"]}]
         answers = at_once([partial(alice.patch, f"/todos/{todo['id']}", json=field) for field in fields * 2])
@@ -281,7 +281,7 @@ patches = st.fixed_dictionaries(
 @says("PUT /todos/{id}: 200; full replace")
 @examples(30)
 @given(writes=st.lists(st.tuples(st.booleans(), patches), min_size=1, max_size=6))
-def test_writes_are_those_of_a_dict(new_user: Callable[..., User], writes: list[tuple[bool, dict[str, Any]]]) -> None:
+def test_writes_equal_the_model(new_user: Callable[..., User], writes: list[tuple[bool, dict[str, Any]]]) -> None:
     user = new_user()
     todo = user.create()
     model: dict[str, Any] = DEFAULTS | {"title": todo["title"]}

@@ -32,7 +32,7 @@ def trash(user: User, **parameters: Any) -> list[str]:
 class TestSubtasks:
     @says("parent_id: uuid or null: one of the user's own todos, not in the trash; no cycles; at most 5 levels")
     @says("parent_id (an id, or none)")
-    def test_below_another(self, alice: User) -> None:
+    def test_subtask_has_a_parent(self, alice: User) -> None:
         parent = alice.create(title="parent")
         child = alice.create(title="child", parent_id=parent["id"])
         other = alice.create(title="other")
@@ -46,7 +46,7 @@ class TestSubtasks:
         assert mistakes(alice.get("/todos", params={"parent_id": "x"})) == {"parent_id"}
 
     @says("one of the user's own todos, not in the trash; no cycles; at most 5 levels, the top one included; else 422")
-    def test_what_is_no_parent(self, alice: User, bob: User) -> None:
+    def test_invalid_parent_is_refused(self, alice: User, bob: User) -> None:
         todo, his, gone = alice.create(), bob.create(), alice.create()
         alice.delete(f"/todos/{gone['id']}")
         for wrong in (his["id"], gone["id"], str(uuid4()), "x", 1, ""):
@@ -58,14 +58,14 @@ class TestSubtasks:
         assert bob.read(his["id"]) == his
 
     @says("no cycles")
-    def test_no_cycles(self, alice: User) -> None:
+    def test_cycle_of_subtasks_is_refused(self, alice: User) -> None:
         levels = chain(alice, 4)
         for below in levels:
             assert mistakes(alice.patch(f"/todos/{levels[0]}", json={"parent_id": below})) == {"/parent_id"}
         assert [alice.read(key)["parent_id"] for key in levels] == [None, *levels[:-1]]
 
     @says("no cycles")
-    def test_no_cycles_of_many_at_once(self, alice: User) -> None:
+    def test_concurrent_moves_make_no_cycle(self, alice: User) -> None:
         for _ in range(5):
             ring = [alice.create()["id"] for _ in range(4)]
             pairs = zip(ring, [*ring[1:], ring[0]], strict=True)
@@ -81,7 +81,7 @@ class TestSubtasks:
                     assert len(steps) <= len(ring), "a cycle"
 
     @says("at most 5 levels, the top one included")
-    def test_the_depth(self, alice: User) -> None:
+    def test_subtask_depth_is_limited(self, alice: User) -> None:
         levels = chain(alice, 5)
         assert mistakes(alice.post("/todos", json={"title": "x", "parent_id": levels[-1]})) == {"/parent_id"}
         tree = chain(alice, 2)
@@ -92,7 +92,7 @@ class TestSubtasks:
         assert alice.read(tree[1])["parent_id"] == tree[0]
 
     @says("Subtasks have a list and a position of their own")
-    def test_a_list_of_their_own(self, alice: User) -> None:
+    def test_subtask_may_have_another_list(self, alice: User) -> None:
         home = body(alice.post("/lists", json={"name": "Home"}), 201)["id"]
         parent = alice.create(list_id=home)
         assert alice.create(parent_id=parent["id"])["list_id"] is None
@@ -106,7 +106,7 @@ class TestTrash:
     @says("deleted_at: timestamp or null: soft delete")
     @says("The trash is seen by GET /todos?deleted=true alone")
     @says("deleted (false by default, true = the trash)")
-    def test_a_deleted_todo(self, alice: User, bob: User) -> None:
+    def test_deleted_todo_is_in_the_trash(self, alice: User, bob: User) -> None:
         todo = alice.create(title="gone", tags=["a"], description="needle")
         assert todo["deleted_at"] is None
         assert alice.delete(f"/todos/{todo['id']}").status_code == 204
@@ -135,7 +135,7 @@ class TestTrash:
             ("POST", "/move", {"before": ""}),
         ],
     )
-    def test_in_the_trash_it_is_not_there(self, alice: User, method: str, path: str, sent: Any) -> None:
+    def test_trashed_todo_is_404(self, alice: User, method: str, path: str, sent: Any) -> None:
         todo, other = alice.create(title="gone"), alice.create()
         alice.delete(f"/todos/{todo['id']}")
         before = alice.page(deleted="true")
@@ -147,7 +147,7 @@ class TestTrash:
     @says("POST /todos/{id}/restore: 200 from the trash; 409 if it is not there")
     @says("restore of a todo that is not in the trash is 409, of one that does not exist 404")
     @pytest.mark.contract("2. Errors", "409 conflict")
-    def test_restore(self, alice: User, bob: User) -> None:
+    def test_restore_todo(self, alice: User, bob: User) -> None:
         todo = alice.create(title="back", tags=["a"])
         path = f"/todos/{todo['id']}"
         problem(alice.post(f"{path}/restore"), 409)
@@ -162,7 +162,7 @@ class TestTrash:
             problem(alice.post(f"/todos/{missing}/restore"), 404)
 
     @says("with ?permanent=true for good")
-    def test_for_good(self, alice: User, bob: User) -> None:
+    def test_permanent_delete(self, alice: User, bob: User) -> None:
         todo, trashed = alice.create(), alice.create()
         alice.delete(f"/todos/{trashed['id']}")
         for key in (todo["id"], trashed["id"]):
@@ -179,7 +179,7 @@ class TestTrash:
     @says(
         "DELETE moves all of its subtasks to the trash with it (?permanent=true removes them), and restore brings back"
     )
-    def test_a_subtree(self, alice: User) -> None:
+    def test_delete_and_restore_a_subtree(self, alice: User) -> None:
         levels = chain(alice, 3)
         early = alice.create(title="early", parent_id=levels[0])
         alice.delete(f"/todos/{early['id']}")
@@ -195,7 +195,7 @@ class TestTrash:
         assert [title for title in trash(alice) if title != "early"] == []
 
     @says("A todo whose parent is still in the trash, or by now too deep to have it, comes back without a parent")
-    def test_without_its_parent(self, alice: User) -> None:
+    def test_restore_without_its_parent(self, alice: User) -> None:
         parent, child, grandchild = chain(alice, 3)
         alice.delete(f"/todos/{parent}")
         back = body(alice.post(f"/todos/{child}/restore"))
@@ -204,7 +204,7 @@ class TestTrash:
         assert trash(alice) == ["level 0"]
 
     @says("A todo whose parent is still in the trash, or by now too deep to have it, comes back without a parent")
-    def test_too_deep_by_now(self, alice: User) -> None:
+    def test_restore_below_a_parent_that_is_too_deep(self, alice: User) -> None:
         parent, child = chain(alice, 2)
         levels = chain(alice, 4)
         alice.delete(f"/todos/{child}")
@@ -213,7 +213,7 @@ class TestTrash:
         assert alice.read(parent)["parent_id"] == levels[-1]
 
     @says("If-Match on PUT, PATCH, DELETE and the POST actions; stale gives 412 and changes nothing")
-    def test_conditions(self, alice: User) -> None:
+    def test_restore_checks_if_match(self, alice: User) -> None:
         todo = alice.create()
         path = f"/todos/{todo['id']}"
         for parameters in ({}, {"permanent": "true"}):
@@ -229,7 +229,7 @@ class TestPositions:
     @says("Positions are strings that are compared byte by byte; only their order means something")
     @says("A new todo, and one that comes into another list, goes to the end of its list")
     @says("title position completed")
-    def test_new_todos_come_last(self, alice: User) -> None:
+    def test_new_todo_is_last(self, alice: User) -> None:
         home = body(alice.post("/lists", json={"name": "Home"}), 201)["id"]
         for title in "abc":
             alice.create(title=title)
@@ -247,7 +247,7 @@ class TestPositions:
     @says("before, after: id of another todo: takes that todo's list_id and parent_id, and a place next to it")
     @says("POST /todos/{id}/move: 200")
     @says("moved with POST …/move (before/after another)")
-    def test_move_beside(self, alice: User) -> None:
+    def test_move_next_to_a_todo(self, alice: User) -> None:
         home = body(alice.post("/lists", json={"name": "Home"}), 201)["id"]
         parent = alice.create(title="parent")["id"]
         inside = {title: alice.create(title=title, list_id=home, parent_id=parent)["id"] for title in "abc"}
@@ -266,7 +266,7 @@ class TestPositions:
             assert alice.read(moved) == todo
 
     @says("into: id of another todo: becomes its last subtask, in its list")
-    def test_move_into(self, alice: User) -> None:
+    def test_move_into_a_parent(self, alice: User) -> None:
         home = body(alice.post("/lists", json={"name": "Home"}), 201)["id"]
         parent = alice.create(title="parent", list_id=home)["id"]
         alice.create(title="child", parent_id=parent, list_id=home)
@@ -279,7 +279,7 @@ class TestPositions:
     @says("What is named must be one of the user's own todos, outside the trash, not the moved one")
     @says("else 422 with a pointer to the field")
     @pytest.mark.parametrize("field", ["before", "after", "into"])
-    def test_moves_that_cannot_be(self, alice: User, bob: User, field: str) -> None:
+    def test_invalid_moves_are_refused(self, alice: User, bob: User, field: str) -> None:
         moved, other, his, gone = alice.create()["id"], alice.create()["id"], bob.create()["id"], alice.create()["id"]
         below = alice.create(parent_id=moved)["id"]
         deeper = alice.create(parent_id=below)["id"]
@@ -294,7 +294,7 @@ class TestPositions:
         assert alice.page() == before
 
     @says("so that positions stay short; their order stays")
-    def test_positions_stay_short(self, alice: User) -> None:
+    def test_positions_stay_short_after_many_moves(self, alice: User) -> None:
         keys = [alice.create(title=title)["id"] for title in "abcd"]
         for number in range(120):
             body(alice.post(f"/todos/{keys[2 + number % 2]}/move", json={"after": keys[0]}))
@@ -303,7 +303,7 @@ class TestPositions:
         assert max(len(todo["position"]) for todo in page) < 100
 
     @says("Other todos of the list may get new positions")
-    def test_moves_at_once(self, alice: User) -> None:
+    def test_concurrent_moves_keep_one_order(self, alice: User) -> None:
         keys = [alice.create()["id"] for _ in range(8)]
         calls = [partial(alice.post, f"/todos/{key}/move", json={"before": keys[0]}) for key in keys[1:] * 2]
         assert {response.status_code for response in at_once(calls)} == {200}
@@ -317,7 +317,7 @@ class TestPositions:
 @given(
     moves=st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["before", "after"]), st.integers(0, 4)), max_size=12)
 )
-def test_moves_are_those_of_a_list(new_user: Callable[..., User], moves: list[tuple[int, str, int]]) -> None:
+def test_moves_equal_the_model(new_user: Callable[..., User], moves: list[tuple[int, str, int]]) -> None:
     user = new_user()
     model = [user.create()["id"] for _ in range(5)]
     keys = [*model]

@@ -40,7 +40,7 @@ def fill(user: User) -> list[str]:
 class TestExport:
     @says("/export: GET: 200 application/jsonl: everything of the user, streamed")
     @says('each line is {"type": "…", …}, first the profile')
-    def test_everything(self, alice: User, bob: User) -> None:
+    def test_export_has_all_data(self, alice: User, bob: User) -> None:
         keys = fill(alice)
         fill(bob)
         lines = exported(alice)
@@ -57,11 +57,11 @@ class TestExport:
         }
 
     @says("first the profile")
-    def test_of_a_new_user(self, alice: User) -> None:
+    def test_export_of_a_new_user(self, alice: User) -> None:
         assert exported(alice)[0]["id"] == alice.id
 
     @says("everything of the user, streamed")
-    def test_many(self, alice: User) -> None:
+    def test_export_of_many_todos(self, alice: User) -> None:
         for _ in range(5):
             operations = [{"op": "create", "data": {"title": "x"}}] * 100
             body(alice.post("/todos/batch", json={"operations": operations}))
@@ -69,7 +69,7 @@ class TestExport:
         assert (len(found), len({*found})) == (500, 500)
 
     @says("everything of the user, streamed")
-    def test_who_leaves_early_leaves_nothing_behind(self, alice: User) -> None:
+    def test_client_that_disconnects_during_export(self, alice: User) -> None:
         fill(alice)
         headers = {"Authorization": f"Bearer {alice.token}"}
         for _ in range(30):
@@ -80,7 +80,7 @@ class TestExport:
 
 class TestAccount:
     @says("/account: DELETE: 204; erases everything of the user, at once and for good")
-    def test_erased(self, alice: User, bob: User) -> None:
+    def test_erased_account_has_no_data(self, alice: User, bob: User) -> None:
         key = {"Idempotency-Key": secrets.token_hex(8)}
         body(alice.post("/todos", json={"title": "once"}, headers=key), 201)
         fill(alice)
@@ -99,7 +99,7 @@ class TestAccount:
         assert exported(bob) == before
 
     @says("/account: DELETE: 204")
-    def test_erased_before_it_began(self, alice: User) -> None:
+    def test_erasing_a_new_account(self, alice: User) -> None:
         for _ in range(2):
             assert alice.delete("/account").status_code == 204
         alice.create()
@@ -123,25 +123,25 @@ class TestAdmin:
     @says("For callers whose token has the role admin")
     @pytest.mark.parametrize("role", [None, "user", "Admin", "administrator", "not-admin", ""])
     @pytest.mark.parametrize(("method", "path"), [("GET", "/admin/users"), ("GET", "/admin/counts")])
-    def test_for_administrators_only(
+    def test_admin_routes_need_the_role(
         self, new_user: Callable[..., User], role: str | None, method: str, path: str
     ) -> None:
         problem(new_user("user", role).request(method, path), 403, FORBIDDEN)
 
     @says("For callers whose token has the role admin (among others, as admin,user or in an array), else 403")
-    def test_one_of_several_roles(self, new_user: Callable[..., User]) -> None:
+    def test_one_of_several_roles_is_enough(self, new_user: Callable[..., User]) -> None:
         body(new_user("admin", "user,admin").get("/admin/counts"))
 
     @says("For callers whose token has the role admin")
     @pytest.mark.parametrize("verb", ["deactivate", "reactivate"])
-    def test_acts_of_administrators_only(self, alice: User, bob: User, verb: str) -> None:
+    def test_admin_actions_need_the_role(self, alice: User, bob: User, verb: str) -> None:
         alice.page()
         problem(bob.post(f"/admin/users/{alice.id}/{verb}"), 403, FORBIDDEN)
         problem(bob.post(f"/admin/users/{bob.id}/{verb}"), 403, FORBIDDEN)
         alice.create()
 
     @says("/admin/users: GET: 200 page of users: id email name created_at deactivated_at; limit, offset")
-    def test_users(self, admin: User, alice: User) -> None:
+    def test_list_users(self, admin: User, alice: User) -> None:
         alice.page()
         page = body(admin.get("/admin/users", params={"limit": 1, "offset": 1}))
         assert page.keys() >= {"items", "total", "limit", "offset"}
@@ -154,7 +154,7 @@ class TestAdmin:
     @says("/admin/users/{id}/deactivate, …/reactivate: POST: 200 the user; safe to repeat")
     @says("deactivated filters")
     @pytest.mark.contract("1. Who is asking", "Deactivated users: 403")
-    def test_deactivate_and_reactivate(self, admin: User, alice: User) -> None:
+    def test_deactivated_user_is_403_until_reactivated(self, admin: User, alice: User) -> None:
         todo = alice.create()
 
         def listed(deactivated: str) -> bool:
@@ -175,7 +175,7 @@ class TestAdmin:
 
     @says("404 for an unknown one; 409 for oneself")
     @pytest.mark.parametrize("verb", ["deactivate", "reactivate"])
-    def test_users_that_cannot_be(self, admin: User, verb: str) -> None:
+    def test_unknown_users_are_404(self, admin: User, verb: str) -> None:
         problem(admin.post(f"/admin/users/nobody-{secrets.token_hex(10)}/{verb}"), 404)
         problem(admin.post(f"/admin/users/{admin.id}/{verb}"), 409)
         admin.create()
@@ -183,7 +183,7 @@ class TestAdmin:
     @says(
         "/admin/counts: GET: 200 numbers of all users together (users, active_users, todos, …), nothing of a single one"
     )
-    def test_counts(self, admin: User, alice: User) -> None:
+    def test_admin_counts(self, admin: User, alice: User) -> None:
         alice.create()
         response = admin.get("/admin/counts")
         counts = body(response)
@@ -195,7 +195,7 @@ class TestAdmin:
 
     @says("What an administrator can see of another user is their row in /admin/users and nothing else")
     @says("no role opens another's path")
-    def test_no_role_opens_anothers_path(self, admin: User, alice: User) -> None:
+    def test_no_role_opens_another_users_path(self, admin: User, alice: User) -> None:
         todo = alice.create()
         paths = ("/todos", f"/todos/{todo['id']}", "/profile", "/preferences", "/lists", "/tags", "/tasks", "/export")
         for path in (*paths, "/admin/users", "/admin/counts"):

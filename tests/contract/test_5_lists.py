@@ -27,7 +27,7 @@ def names(user: User, **parameters: Any) -> list[str]:
 
 class TestCrud:
     @says("/lists, /lists/{id}: CRUD as todos")
-    def test_a_life(self, alice: User) -> None:
+    def test_create_change_and_delete_a_list(self, alice: User) -> None:
         response = alice.post("/lists", json={"name": "Home", "color": "#ff8800"})
         made = body(response, 201)
         path = f"/lists/{made['id']}"
@@ -46,7 +46,7 @@ class TestCrud:
             problem(again, 404)
 
     @says("/lists, /lists/{id}: CRUD as todos")
-    def test_it_is_conditional(self, alice: User) -> None:
+    def test_list_writes_check_if_match(self, alice: User) -> None:
         made = create(alice, "Home")
         path = f"/lists/{made['id']}"
         assert alice.get(path, headers={"If-None-Match": '"1"'}).status_code == 304
@@ -56,7 +56,7 @@ class TestCrud:
         body(alice.patch(path, json={"name": "x"}, headers={"If-Match": '"1"'}))
 
     @says("/lists, /lists/{id}: CRUD as todos")
-    def test_another_users(self, alice: User, bob: User) -> None:
+    def test_another_users_list_is_404(self, alice: User, bob: User) -> None:
         made = create(alice, "Home")
         for method in ("GET", "PUT", "PATCH", "DELETE"):
             problem(bob.request(method, f"/lists/{made['id']}", json={"name": "x"}), 404)
@@ -64,7 +64,7 @@ class TestCrud:
         assert body(alice.get(f"/lists/{made['id']}")) == made
 
     @says("name 1..100 after trimming")
-    def test_a_name(self, alice: User) -> None:
+    def test_list_name_values(self, alice: User) -> None:
         for name in ("x", "😀" * 100):
             assert create(alice, f" {name}\n")["name"] == name
         path = f"/lists/{create(alice, 'Home')['id']}"
@@ -74,7 +74,7 @@ class TestCrud:
 
     @says("unique for the user (409), compared without case")
     @pytest.mark.contract("2. Errors", "409 conflict")
-    def test_a_name_is_taken_once(self, alice: User, bob: User) -> None:
+    def test_list_name_is_unique_without_case(self, alice: User, bob: User) -> None:
         create(alice, "Home")
         other = create(alice, "Work")
         problem(alice.post("/lists", json={"name": " hOME "}), 409)
@@ -88,14 +88,14 @@ class TestCrud:
         body(alice.patch(f"/lists/{other['id']}", json={"name": "Work"}))
 
     @says("unique for the user (409)")
-    def test_a_name_is_taken_once_by_many(self, alice: User) -> None:
+    def test_concurrent_creations_of_one_name_create_one_list(self, alice: User) -> None:
         alice.page()
         answers = at_once([partial(alice.post, "/lists", json={"name": "Home"})] * 8)
         assert sorted(response.status_code for response in answers) == [201] + [409] * 7
         assert names(alice) == ["Home"]
 
     @says("color #rrggbb or null")
-    def test_a_color(self, alice: User) -> None:
+    def test_list_color_values(self, alice: User) -> None:
         for number, color in enumerate(COLORS):
             assert create(alice, str(number), color=color)["color"] == color
         for wrong in ("", "red", "#fff", "#12345g", "#1234567", "ff8800", " #ff8800", "#ff8800\n", 1):
@@ -103,7 +103,7 @@ class TestCrud:
 
     @says("position; POST /lists/{id}/move")
     @pytest.mark.parametrize("field", ["id", "user_id", "position", "version", "created_at", "titel"])
-    def test_the_servers_own_fields(self, alice: User, field: str) -> None:
+    def test_server_owned_list_fields_are_refused(self, alice: User, field: str) -> None:
         made = create(alice, "Home")
         for method, path in (("POST", "/lists"), ("PUT", f"/lists/{made['id']}"), ("PATCH", f"/lists/{made['id']}")):
             assert mistakes(alice.request(method, path, json={"name": "x", field: "x"})) == {f"/{field}"}
@@ -111,7 +111,7 @@ class TestCrud:
 
 class TestOrder:
     @says("sorted by position unless asked otherwise (position name created_at updated_at)")
-    def test_sorts(self, alice: User) -> None:
+    def test_list_sorts(self, alice: User) -> None:
         made = [create(alice, name) for name in ("b", "c", "a")]
         body(alice.patch(f"/lists/{made[0]['id']}", json={"color": "#000000"}))
         assert names(alice) == names(alice, sort="position") == names(alice, sort="created_at") == ["b", "c", "a"]
@@ -121,7 +121,7 @@ class TestOrder:
         assert mistakes(alice.get("/lists", params={"sort": "color"})) == {"sort"}
 
     @says("/lists, /lists/{id}: CRUD as todos")
-    def test_pages(self, alice: User) -> None:
+    def test_list_pages(self, alice: User) -> None:
         for name in "abcde":
             create(alice, name)
         page = body(alice.get("/lists", params={"limit": 2}))
@@ -136,7 +136,7 @@ class TestOrder:
             assert mistakes(alice.get("/lists", params={name: wrong})) == {name}
 
     @says("POST /lists/{id}/move with before or after another list")
-    def test_move(self, alice: User) -> None:
+    def test_move_list(self, alice: User) -> None:
         made = {name: create(alice, name)["id"] for name in "abcd"}
 
         def move(name: str, **to: str) -> str:
@@ -149,7 +149,7 @@ class TestOrder:
         assert move("a", after="d") == "dabc"
 
     @says("POST /lists/{id}/move with before or after another list")
-    def test_moves_that_cannot_be(self, alice: User, bob: User) -> None:
+    def test_invalid_list_moves_are_refused(self, alice: User, bob: User) -> None:
         one, other, his = create(alice, "one")["id"], create(alice, "other")["id"], create(bob, "his")["id"]
         path = f"/lists/{one}/move"
         for wrong, pointer in (
@@ -168,7 +168,7 @@ class TestOrder:
 class TestTodosInLists:
     @of_todos("list_id: uuid or null: one of the user's own lists, else 422")
     @of_todos("list_id, parent_id")
-    def test_a_todo_is_in_a_list(self, alice: User, bob: User) -> None:
+    def test_todo_is_in_a_list(self, alice: User, bob: User) -> None:
         home, his = create(alice, "Home")["id"], create(bob, "His")["id"]
         todo = alice.create(list_id=home, title="at home")
         alice.create(title="anywhere")
@@ -185,7 +185,7 @@ class TestTodosInLists:
         assert body(alice.patch(f"/todos/{todo['id']}", json={"list_id": None}))["list_id"] is None
 
     @says("deleting a list leaves its todos without one")
-    def test_a_list_goes(self, alice: User) -> None:
+    def test_todos_outlive_their_list(self, alice: User) -> None:
         home = create(alice, "Home")["id"]
         todo, trashed = alice.create(list_id=home, title="stays"), alice.create(list_id=home)
         alice.delete(f"/todos/{trashed['id']}")
@@ -195,7 +195,7 @@ class TestTodosInLists:
         assert body(alice.post(f"/todos/{trashed['id']}/restore"))["list_id"] is None
 
     @says("default_list_id (one of the user's own lists, else 422, or null)")
-    def test_the_default_list(self, alice: User, bob: User) -> None:
+    def test_new_todos_go_to_the_default_list(self, alice: User, bob: User) -> None:
         home, his = create(alice, "Home")["id"], create(bob, "His")["id"]
         assert body(alice.patch("/preferences", json={"default_list_id": home}))["default_list_id"] == home
         for method in ("PUT", "PATCH"):
@@ -210,7 +210,7 @@ class TestTags:
     @says(
         '/tags: GET: 200 page of {"name", "count"}: tags of todos outside the trash, the most used first, then by name'
     )
-    def test_tags_in_use(self, alice: User, bob: User) -> None:
+    def test_tags_are_counted(self, alice: User, bob: User) -> None:
         assert body(alice.get("/tags"))["items"] == []
         for tags in (["b", "a"], ["b", "c"], ["b"], ["d", "a"], ["gone"]):
             todo = alice.create(tags=tags)
@@ -221,7 +221,7 @@ class TestTags:
         assert (page["total"], page["limit"], page["offset"]) == (4, 20, 0)
 
     @says("then by name; limit, offset")
-    def test_pages(self, alice: User) -> None:
+    def test_tag_pages(self, alice: User) -> None:
         alice.create(tags=[f"{number:02}" for number in range(20)])
         alice.create(tags=[f"{number:02}" for number in range(20, 25)])
         page = body(alice.get("/tags"))

@@ -26,7 +26,7 @@ class TestProfile:
     @says(
         "/profile: GET, PUT, PATCH: the user's own row: id, email, name, image from the token's claims at first sight"
     )
-    def test_it_begins_with_the_tokens_claims(self, api: Api) -> None:
+    def test_profile_starts_with_the_claims_of_the_token(self, api: Api) -> None:
         user_id = f"claims-{secrets.token_hex(10)}"
         claims = {"email": "zoe@example.com", "name": "Zoë", "image": "https://example.com/zoe.png"}
         user = api.bearing(api.tokens.sign(api.tokens.claims(user_id, **claims)), user_id)
@@ -38,13 +38,13 @@ class TestProfile:
         assert body(later.get("/profile"))["name"] == "Mine"
 
     @says("time_zone (IANA, default UTC)")
-    def test_it_has_defaults(self, alice: User) -> None:
+    def test_profile_defaults(self, alice: User) -> None:
         profile = body(alice.get("/profile"))
         assert profile.items() >= {"id": alice.id, "bio": None, "time_zone": "UTC"}.items()
 
     @says("editable name (1..200 or null), bio (..2,000 or null), time_zone (IANA, default UTC)")
     @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-    def test_what_fits(self, alice: User, method: str) -> None:
+    def test_valid_profile_values(self, alice: User, method: str) -> None:
         for change in (
             {"name": "x"},
             {"name": "😀" * 200},
@@ -68,14 +68,14 @@ class TestProfile:
             *((field, ["x", None]) for field in ("id", "email", "image", "created_at", "updated_at", "nickname")),
         ],
     )
-    def test_what_does_not_fit(self, alice: User, method: str, field: str, values: list[Any]) -> None:
+    def test_invalid_profile_values_are_refused(self, alice: User, method: str, field: str, values: list[Any]) -> None:
         before = body(alice.get("/profile"))
         for value in values:
             assert mistakes(alice.request(method, "/profile", json={field: value})) == {f"/{field}"}, value
         assert body(alice.get("/profile")) == before
 
     @says("PUT takes a whole profile or whole preferences, PATCH a merge patch")
-    def test_whole_and_in_part(self, alice: User) -> None:
+    def test_put_replaces_and_patch_merges_the_profile(self, alice: User) -> None:
         body(alice.put("/profile", json={"name": "Alice", "bio": "b", "time_zone": "Asia/Tokyo"}))
         changed = body(alice.patch("/profile", json={"bio": None}))
         assert (changed["name"], changed["bio"], changed["time_zone"]) == ("Alice", None, "Asia/Tokyo")
@@ -83,7 +83,7 @@ class TestProfile:
         assert (replaced["name"], replaced["bio"], replaced["time_zone"]) == (None, "new", "UTC")
 
     @says("the user's own row")
-    def test_nobody_elses(self, alice: User, bob: User) -> None:
+    def test_another_users_profile_is_403(self, alice: User, bob: User) -> None:
         body(alice.patch("/profile", json={"bio": "Alice's own"}))
         assert body(bob.get("/profile"))["bio"] is None
         for method in ("GET", "PUT", "PATCH"):
@@ -94,14 +94,14 @@ class TestProfile:
 class TestPreferences:
     @says("defaults before the first write")
     @says("/preferences: GET, PUT, PATCH")
-    def test_defaults(self, alice: User) -> None:
+    def test_preference_defaults(self, alice: User) -> None:
         found = body(alice.get("/preferences"))
         assert found.items() >= PREFERENCES.items()
 
     @says("theme (system light dark), language (BCP 47, default en), week_start (monday sunday saturday)")
     @says("default_priority (default none), notifications object of booleans")
     @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-    def test_what_fits(self, alice: User, method: str) -> None:
+    def test_valid_preference_values(self, alice: User, method: str) -> None:
         for name, values in (
             ("theme", ["light", "dark", "system"]),
             ("language", ["de", "pt-BR", "zh-Hans-CN", "en"]),
@@ -128,7 +128,9 @@ class TestPreferences:
             ("colour", ["red"]),
         ],
     )
-    def test_what_does_not_fit(self, alice: User, method: str, field: str, values: list[Any]) -> None:
+    def test_invalid_preference_values_are_refused(
+        self, alice: User, method: str, field: str, values: list[Any]
+    ) -> None:
         for value in values:
             found = mistakes(alice.request(method, "/preferences", json={field: value}))
             assert {pointer.split("/")[1] for pointer in found} == {field}, value
@@ -136,7 +138,7 @@ class TestPreferences:
 
     @says("PATCH merges it")
     @says("PUT takes a whole profile or whole preferences, PATCH a merge patch")
-    def test_whole_and_in_part(self, alice: User) -> None:
+    def test_put_replaces_and_patch_merges_preferences(self, alice: User) -> None:
         body(alice.patch("/preferences", json={"theme": "dark", "notifications": {"email": True}}))
         found = body(alice.patch("/preferences", json={"notifications": {"push": True}}))
         assert found["notifications"] == NOTIFICATIONS | {"email": True, "push": True}
@@ -145,7 +147,7 @@ class TestPreferences:
         assert replaced.items() >= (PREFERENCES | {"notifications": NOTIFICATIONS | {"daily_summary": True}}).items()
 
     @says("/preferences: GET, PUT, PATCH")
-    def test_nobody_elses(self, alice: User, bob: User) -> None:
+    def test_another_users_preferences_are_403(self, alice: User, bob: User) -> None:
         body(alice.patch("/preferences", json={"theme": "dark"}))
         assert body(bob.get("/preferences"))["theme"] == "system"
         for method in ("GET", "PUT", "PATCH"):
@@ -155,7 +157,7 @@ class TestPreferences:
 
 @says("neither is a conditional write")
 @pytest.mark.parametrize("path", ["/profile", "/preferences"])
-def test_no_condition_counts(alice: User, path: str) -> None:
+def test_conditions_are_ignored_for_singletons(alice: User, path: str) -> None:
     response = alice.get(path, headers={"If-None-Match": "*"})
     assert (response.status_code, "etag" in response.headers) == (200, False)
     for method in ("PUT", "PATCH"):
@@ -163,7 +165,7 @@ def test_no_condition_counts(alice: User, path: str) -> None:
 
 
 @says("stored by its canonical name (Asia/Kolkata for Asia/Calcutta)")
-def test_time_zones_by_another_name(alice: User) -> None:
+def test_time_zone_aliases_are_canonicalized(alice: User) -> None:
     assert body(alice.patch("/profile", json={"time_zone": "Asia/Calcutta"}))["time_zone"] == "Asia/Kolkata"
     assert body(alice.get("/todos", params={"due": "today"}))["items"] == []
 
@@ -172,7 +174,7 @@ def test_time_zones_by_another_name(alice: User) -> None:
     "4. Todos /api/{user_id}/todos", "a created todo that does not name its list_id or priority takes default_list_id"
 )
 @pytest.mark.contract("4. Todos /api/{user_id}/todos", "What is sent counts, null and none included")
-def test_the_defaults_of_new_todos(alice: User) -> None:
+def test_preferences_set_defaults_of_new_todos(alice: User) -> None:
     home = body(alice.post("/lists", json={"name": "Home"}), 201)["id"]
     body(alice.patch("/preferences", json={"default_list_id": home, "default_priority": "low"}))
     todo = alice.create()

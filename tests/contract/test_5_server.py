@@ -18,14 +18,14 @@ READ = ("/todos", "/todos?limit=1", "/tasks", "/nothing")
 
 
 @says("A user is known from the first valid token on: no sign-up call, the row is made then (atomically: a hundred")
-def test_a_hundred_first_requests(alice: User) -> None:
+def test_hundred_concurrent_first_requests_succeed(alice: User) -> None:
     answers = at_once([partial(alice.post, "/todos", json={"title": "first"})] * 100)
     assert {response.status_code for response in answers} == {201}
     assert alice.page()["total"] == 100
 
 
 @says("HEAD works wherever GET does")
-def test_head(alice: User) -> None:
+def test_head_equals_get_without_body(alice: User) -> None:
     todo = alice.create()
     for path in (*READ, f"/todos/{todo['id']}", f"/tasks/{todo['id']}"):
         whole = alice.get(path, headers={"X-Request-ID": "same"})
@@ -39,7 +39,7 @@ def test_head(alice: User) -> None:
 
 
 @says("OPTIONS and 405 carry Allow")
-def test_options(alice: User) -> None:
+def test_options_names_the_methods(alice: User) -> None:
     todo = alice.create()
     for path, methods in (
         ("/todos", {"GET", "HEAD", "POST"}),
@@ -58,7 +58,7 @@ def test_options(alice: User) -> None:
     "1. Who is asking", "a deployment may open named operational paths by a setting that is empty unless set"
 )
 @says("Two have no user in their path, and no user data in their answers: GET /api/health (200, or 503, with the state")
-def test_health(api: Api, alice: User) -> None:
+def test_health_needs_a_token(api: Api, alice: User) -> None:
     response = alice.get("/api/health")
     found = body(response)
     assert found.keys() >= {"status", "database", "migrations"}
@@ -75,7 +75,7 @@ def document(alice: User) -> dict[str, Any]:
 
 @says("The OpenAPI 3.1 document at /api/schema/openapi.json")
 @says("lists every route")
-def test_the_document_lists_every_route(document: dict[str, Any]) -> None:
+def test_openapi_lists_every_route(document: dict[str, Any]) -> None:
     assert document["openapi"].startswith("3.1")
     listed = {
         (method.upper(), "/".join("{}" if part.startswith("{") else part for part in path.split("/")))
@@ -87,7 +87,7 @@ def test_the_document_lists_every_route(document: dict[str, Any]) -> None:
 
 
 @says("behind the JWT, or opened by the setting")
-def test_the_document_needs_a_token(api: Api) -> None:
+def test_openapi_needs_a_token(api: Api) -> None:
     for path in ("/api/schema/openapi.json", "/api/schema"):
         response = api.http.get(path)
         if response.status_code != 200:
@@ -96,7 +96,7 @@ def test_the_document_needs_a_token(api: Api) -> None:
 
 @defaults("RATE_LIMIT_PER_MINUTE (a user), AUTH_FAILURES_PER_MINUTE (an address): 600, 60; 429 beyond")
 @pytest.mark.contract("2. Errors", "429 with Retry-After")
-def test_too_many_requests(alice: User, bob: User) -> None:
+def test_rate_limit_is_429_with_retry_after(alice: User, bob: User) -> None:
     ask: Callable[[], httpx.Response] = partial(alice.request, "HEAD", "/todos", params={"limit": 1})
     if not (ask().headers.get("ratelimit-policy")):
         pytest.skip("the server limits nothing")
@@ -113,7 +113,7 @@ def test_too_many_requests(alice: User, bob: User) -> None:
 @defaults(
     "Every answer: HSTS in production, X-Content-Type-Options: nosniff, Content-Security-Policy: default-src 'none'"
 )
-def test_answers_of_every_status(alice: User, bob: User) -> None:
+def test_every_response_status_is_documented(alice: User, bob: User) -> None:
     """`api.hold_to_the_headers` holds each of them to it, as it does every answer that any test gets."""
     created = alice.post("/todos", json={"title": "x"})
     path = f"/todos/{body(created, 201)['id']}"

@@ -86,7 +86,9 @@ def exported(settings: Settings, user_id: str, file: Path) -> bytes:
 
 
 class TestRoundTrip:
-    def test_gives_the_same_bytes(self, settings: Settings, zoe: str, tmp_path: Path, sql: Callable[..., Any]) -> None:
+    def test_exported_and_imported_user_exports_the_same_bytes(
+        self, settings: Settings, zoe: str, tmp_path: Path, sql: Callable[..., Any]
+    ) -> None:
         before = exported(settings, zoe, tmp_path / "before.jsonl")
         lines = before.splitlines()
         assert len(lines) == 1 + 1 + 1 + 702
@@ -96,7 +98,7 @@ class TestRoundTrip:
         assert answer == (0, f"Imported {len(lines)} lines of zoe.\n")
         assert exported(settings, zoe, tmp_path / "after.jsonl") == before
 
-    def test_of_a_deactivated_user_keeps_them_out(
+    def test_imported_deactivated_user_stays_deactivated(
         self, settings: Settings, zoe: str, tmp_path: Path, sql: Callable[..., Any]
     ) -> None:
         call(settings, "users", "deactivate", zoe)
@@ -106,7 +108,7 @@ class TestRoundTrip:
         assert exported(settings, zoe, tmp_path / "again.jsonl") == before
         assert sql("SELECT deactivated_at IS NOT NULL FROM app.users WHERE id = 'zoe'") == [(True,)]
 
-    def test_the_order_of_the_lines_does_not_matter(self, settings: Settings, zoe: str, tmp_path: Path) -> None:
+    def test_import_accepts_lines_in_any_order(self, settings: Settings, zoe: str, tmp_path: Path) -> None:
         before = exported(settings, zoe, tmp_path / "before.jsonl")
         first, *rest = before.splitlines(keepends=True)
         (tmp_path / "other.jsonl").write_bytes(b"".join([first, *reversed(rest)]))
@@ -116,27 +118,27 @@ class TestRoundTrip:
 
 
 class TestExport:
-    def test_goes_to_standard_output(self, settings: Settings, zoe: str, tmp_path: Path) -> None:
+    def test_export_writes_to_standard_output(self, settings: Settings, zoe: str, tmp_path: Path) -> None:
         status, output = call(settings, "exportuser", zoe)
         assert (status, output.encode()) == (0, exported(settings, zoe, tmp_path / "zoe.jsonl"))
 
-    def test_knows_no_stranger_and_leaves_no_file(self, settings: Settings, tmp_path: Path) -> None:
+    def test_export_of_unknown_user_leaves_no_file(self, settings: Settings, tmp_path: Path) -> None:
         status, output = call(settings, "exportuser", "nobody", "--out", str(tmp_path / "nobody.jsonl"))
         assert (status, output) == (1, "Error: There is no user 'nobody': see `python manage.py users list`.")
         assert list(tmp_path.iterdir()) == []
 
-    def test_says_where_there_is_no_directory(self, settings: Settings, zoe: str, tmp_path: Path) -> None:
+    def test_export_into_missing_directory_is_explained(self, settings: Settings, zoe: str, tmp_path: Path) -> None:
         status, output = call(settings, "exportuser", zoe, "--out", str(tmp_path / "none" / "zoe.jsonl"))
         assert (status, output.startswith("Error: There is no directory")) == (1, True)
 
-    def test_is_for_its_owner_alone(self, settings: Settings, zoe: str, tmp_path: Path) -> None:
+    def test_export_file_is_readable_by_its_owner_only(self, settings: Settings, zoe: str, tmp_path: Path) -> None:
         file = tmp_path / "zoe.jsonl"
         exported(settings, zoe, file)
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert [*tmp_path.iterdir()] == [file]
 
     @pytest.mark.parametrize("kind", ["file", "link", "dangling link"])
-    def test_replaces_nothing_unasked(self, settings: Settings, zoe: str, tmp_path: Path, kind: str) -> None:
+    def test_export_does_not_overwrite_a_file(self, settings: Settings, zoe: str, tmp_path: Path, kind: str) -> None:
         file, target = tmp_path / "zoe.jsonl", tmp_path / "target"
         if kind == "file":
             file.write_text("precious")
@@ -153,13 +155,15 @@ class TestExport:
         assert kind != "link" or target.read_text() == "precious"
         assert target.exists() == (kind == "link")
 
-    def test_forced_replaces_no_device(self, settings: Settings, zoe: str, tmp_path: Path) -> None:
+    def test_forced_export_does_not_replace_a_device(self, settings: Settings, zoe: str, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe")
         assert call(settings, "exportuser", zoe, "--out", str(tmp_path / "pipe"), "--force")[0] == 1
 
 
 class TestErase:
-    def test_keeps_a_deactivation(self, settings: Settings, zoe: str, tmp_path: Path, sql: Callable[..., Any]) -> None:
+    def test_erase_keeps_a_deactivation(
+        self, settings: Settings, zoe: str, tmp_path: Path, sql: Callable[..., Any]
+    ) -> None:
         file = tmp_path / "zoe.jsonl"
         first = exported(settings, zoe, file).splitlines()[0]
         call(settings, "users", "deactivate", zoe)
@@ -174,17 +178,17 @@ class TestErase:
         assert call(settings, "eraseuser", zoe, "--yes", "--lift") == (0, "zoe is erased.\n")
         assert sql(state) == []
 
-    def test_asks_first(self, settings: Settings, zoe: str, sql: Callable[..., Any]) -> None:
+    def test_erase_asks_for_confirmation(self, settings: Settings, zoe: str, sql: Callable[..., Any]) -> None:
         status, output = call(settings, "eraseuser", zoe)  # whose input is at its end
         assert status == 1
         assert "Erase zoe and everything that is theirs, for good?" in output
         assert sql("SELECT count(*) FROM app.todos WHERE user_id = 'zoe'") == [(702,)]
 
-    def test_knows_no_stranger(self, settings: Settings) -> None:
+    def test_erase_of_unknown_user_fails(self, settings: Settings) -> None:
         status, output = call(settings, "eraseuser", "nobody", "--yes")
         assert (status, output) == (1, "Error: There is no user 'nobody': see `python manage.py users list`.")
 
-    def test_leaves_others_alone(self, settings: Settings, zoe: str, sql: Callable[..., Any]) -> None:
+    def test_erase_leaves_other_users_unchanged(self, settings: Settings, zoe: str, sql: Callable[..., Any]) -> None:
         call(settings, "seed", "--user", "bob", "--todos", "3")
         call(settings, "eraseuser", zoe, "--yes")
         assert sql("SELECT user_id, count(*) FROM app.todos GROUP BY user_id") == [("bob", 3)]
@@ -251,7 +255,7 @@ class TestImport:
             (5, {"due_date": "2026-03-01", "due_at": "2026-03-01T00:00:00Z"}, "breaks the rule ck_todos_due_once"),
         ],
     )
-    def test_names_the_line_that_is_wrong(
+    def test_import_reports_the_invalid_line(
         self, settings: Settings, lines: list[bytes], tmp_path: Path, case: tuple[int, dict[str, Any], str]
     ) -> None:
         number, values, reason = case
@@ -270,21 +274,23 @@ class TestImport:
         ],
         ids=lambda case: case[2],
     )
-    def test_names_the_line_that_is_no_json(
+    def test_import_reports_the_line_that_is_not_json(
         self, settings: Settings, lines: list[bytes], tmp_path: Path, case: tuple[int, bytes, str]
     ) -> None:
         number, line, reason = case
         self.refused(settings, tmp_path, [*lines[: number - 1], line, *lines[number:]], number, reason)
 
     @pytest.mark.parametrize("circle", [1, 2, 3])
-    def test_names_a_circle(self, settings: Settings, lines: list[bytes], tmp_path: Path, circle: int) -> None:
+    def test_import_refuses_a_cycle_of_subtasks(
+        self, settings: Settings, lines: list[bytes], tmp_path: Path, circle: int
+    ) -> None:
         ids = [json.loads(line)["id"] for line in lines[2 : 2 + circle]]
         parents = [*ids[1:], ids[0]]
         reason = "breaks the rule ck_todos_parent_is_another" if circle == 1 else "The todo is below itself"
         todos = [changed(line, parent_id=key) for line, key in zip(lines[2:], parents, strict=False)]
         self.refused(settings, tmp_path, [*lines[:2], *todos, *lines[2 + circle :]], 3, reason)
 
-    def test_names_a_level_too_many(self, settings: Settings, lines: list[bytes], tmp_path: Path) -> None:
+    def test_import_refuses_too_deep_subtasks(self, settings: Settings, lines: list[bytes], tmp_path: Path) -> None:
         chain = [*lines[:2], changed(lines[2], parent_id=None)]
         for number in range(1, 6):
             above = json.loads(chain[-1])["id"]
@@ -295,20 +301,22 @@ class TestImport:
         assert call(settings, "importuser", str(file))[0] == 0
         call(settings, "eraseuser", "bob", "--yes")
 
-    def test_names_a_todo_below_the_trash(self, settings: Settings, lines: list[bytes], tmp_path: Path) -> None:
+    def test_import_refuses_a_live_todo_below_a_deleted_one(
+        self, settings: Settings, lines: list[bytes], tmp_path: Path
+    ) -> None:
         gone = changed(lines[2], deleted_at=json.loads(lines[2])["updated_at"], parent_id=None)
         left = changed(lines[3], parent_id=json.loads(gone)["id"])
         self.refused(settings, tmp_path, [*lines[:2], gone, left], 4, "The parent is in the trash")
 
-    def test_names_a_double(self, settings: Settings, lines: list[bytes], tmp_path: Path) -> None:
+    def test_import_refuses_duplicates(self, settings: Settings, lines: list[bytes], tmp_path: Path) -> None:
         self.refused(settings, tmp_path, [*lines, lines[3]], 6, "breaks the rule pk_todos")
         self.refused(settings, tmp_path, [*lines, lines[0]], 6, "There is a profile already")
 
-    def test_wants_the_profile_first(self, settings: Settings, lines: list[bytes], tmp_path: Path) -> None:
+    def test_import_needs_the_profile_first(self, settings: Settings, lines: list[bytes], tmp_path: Path) -> None:
         self.refused(settings, tmp_path, lines[1:], 1, "Expected the profile of the user")
         self.refused(settings, tmp_path, [], 1, "Expected the profile of the user")
 
-    def test_refuses_a_user_who_is_there(
+    def test_import_refuses_an_existing_user(
         self, settings: Settings, lines: list[bytes], tmp_path: Path, sql: Callable[..., Any]
     ) -> None:
         file = tmp_path / "bob.jsonl"
@@ -375,7 +383,7 @@ def ledgers(sql: Callable[..., Any]) -> Iterator[None]:
 
 @pytest.mark.usefixtures("ledgers")
 class TestLaterDomain:
-    def test_is_exported_imported_and_erased_by_itself(
+    def test_new_domain_is_exported_imported_and_erased(
         self, settings: Settings, zoe: str, tmp_path: Path, sql: Callable[..., Any]
     ) -> None:
         values = {

@@ -43,7 +43,7 @@ def client_of(app: Litestar, user_id: str) -> Client:
     return Client(user_id, transport=asgi_transport(app), headers=headers)
 
 
-async def test_processes_share_it_and_it_is_not_the_database_url(
+async def test_deployment_secret_is_shared_and_not_the_database_url(
     apps: list[Litestar], published_only: Settings
 ) -> None:
     user_id = f"user-{secrets.token_hex(8)}"
@@ -66,14 +66,14 @@ async def test_processes_share_it_and_it_is_not_the_database_url(
     assert names[0]("alice") == names[1]("alice") != UNKNOWN_USER
 
 
-async def test_a_secret_of_better_auth_needs_no_stored_one(settings: Settings, app: Litestar) -> None:
+async def test_no_secret_is_stored_beside_one_of_better_auth(settings: Settings, app: Litestar) -> None:
     reached: list[Any] = []
     secret = DeploymentSecret(settings)
     await load_secret(secret, reached)  # type: ignore[arg-type]
     assert secret.key(b"cursor") == app.state.deployment_secret.key(b"cursor") != secret.key(b"log")
 
 
-def test_what_is_not_known_yet_is_not_guessed(published_only: Settings) -> None:
+def test_unknown_secret_is_not_guessed(published_only: Settings) -> None:
     secret = DeploymentSecret(published_only)
     name = user_pseudonymizer(published_only, secret)
     assert name is not None
@@ -84,7 +84,7 @@ def test_what_is_not_known_yet_is_not_guessed(published_only: Settings) -> None:
     assert name("alice") != UNKNOWN_USER
 
 
-async def test_a_process_starts_before_the_table_is_there(
+async def test_process_starts_without_the_secrets_table(
     new_database: Callable[[], Any], published_only: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.db.deployment_secret.FIRST_WAIT_SECONDS", 0.05)

@@ -134,12 +134,12 @@ def shared_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ("lower('ÄÖ') || (SELECT datlocale FROM pg_database WHERE datname = 'template1')", "äöC.UTF-8"),
     ],
 )
-def test_settings_do_not_depend_on_the_machine(shared_url: str, expression: str, value: object) -> None:
+def test_embedded_settings_do_not_depend_on_the_machine(shared_url: str, expression: str, value: object) -> None:
     assert query(shared_url, f"SELECT {expression}") == value
 
 
 @pytest.mark.parametrize(("durable", "fsync"), [(True, "on"), (False, "off")])
-def test_only_durable_servers_sync(directory: Path, durable: bool, fsync: str) -> None:
+def test_only_durable_servers_use_fsync(directory: Path, durable: bool, fsync: str) -> None:
     with EmbeddedPostgres(directory, durable=durable) as url:
         assert query(url, "SHOW fsync") == fsync
 
@@ -151,7 +151,7 @@ def test_processes_share_one_server(directory: Path) -> None:
         assert query(url, "SELECT pg_postmaster_start_time()") == query(their_url, "SELECT pg_postmaster_start_time()")
 
 
-def test_first_starts_at_the_same_instant(directory: Path) -> None:
+def test_concurrent_first_starts_succeed(directory: Path) -> None:
     processes = [spawn_user(directory) for _ in range(4)]
     urls = [process.stdout.readline() for process in processes if process.stdout]
     assert urls[0].startswith("postgresql://postgres@/postgres?host=/")
@@ -162,7 +162,7 @@ def test_first_starts_at_the_same_instant(directory: Path) -> None:
         assert process.returncode == 0
 
 
-def test_ends_when_the_last_process_is_killed(directory: Path) -> None:
+def test_server_ends_when_its_last_process_is_killed(directory: Path) -> None:
     with another_user(directory) as (first, url), another_user(directory) as (second, _):
         first.kill()
         first.wait()
@@ -172,7 +172,7 @@ def test_ends_when_the_last_process_is_killed(directory: Path) -> None:
         wait_until(lambda: not list_processes(directory))
 
 
-def test_programs_that_a_process_has_started_do_not_count(directory: Path) -> None:
+def test_child_programs_do_not_keep_the_server_alive(directory: Path) -> None:
     with EmbeddedPostgres(directory, durable=False):
         child = subprocess.Popen(["sleep", "60"], close_fds=False)
     try:
@@ -182,14 +182,14 @@ def test_programs_that_a_process_has_started_do_not_count(directory: Path) -> No
         child.wait()
 
 
-def test_ends_when_the_supervisor_is_terminated(directory: Path) -> None:
+def test_server_ends_when_its_supervisor_is_terminated(directory: Path) -> None:
     with EmbeddedPostgres(directory, durable=False):
         for pid in list_processes(directory, "supervisor.py"):
             os.kill(pid, signal.SIGTERM)
         wait_until(lambda: not list_processes(directory))
 
 
-def test_a_killed_supervisor_is_replaced(directory: Path) -> None:
+def test_killed_supervisor_is_replaced(directory: Path) -> None:
     with another_user(directory) as (_, url):
         started = query(url, "SELECT pg_postmaster_start_time()")
         kill_all(directory, "supervisor.py")
@@ -197,7 +197,7 @@ def test_a_killed_supervisor_is_replaced(directory: Path) -> None:
             assert query(again, "SELECT pg_postmaster_start_time()") == started
 
 
-def test_a_killed_server_comes_back_to_those_who_use_it(directory: Path) -> None:
+def test_killed_server_is_restarted_for_its_users(directory: Path) -> None:
     make_table(directory, durable=True)
     with EmbeddedPostgres(directory) as url:
         kill_all(directory, "-D")
@@ -208,7 +208,7 @@ def test_a_killed_server_comes_back_to_those_who_use_it(directory: Path) -> None
         wait_until(lambda: list_processes(directory, "-D"))
 
 
-def test_recovers_when_everything_was_killed(directory: Path) -> None:
+def test_server_recovers_after_all_processes_were_killed(directory: Path) -> None:
     make_table(directory, durable=True)
     with another_user(directory) as (user, _):
         kill_all(directory, "supervisor.py")
@@ -218,7 +218,7 @@ def test_recovers_when_everything_was_killed(directory: Path) -> None:
         assert_table(url)
 
 
-def test_process_ids_of_before_a_crash_mean_nothing(directory: Path) -> None:
+def test_stale_process_ids_are_ignored(directory: Path) -> None:
     make_table(directory)
     wait_until(lambda: not list_processes(directory))
     # That id is in use, as it may well be after a reboot.
@@ -227,7 +227,7 @@ def test_process_ids_of_before_a_crash_mean_nothing(directory: Path) -> None:
         assert_table(url)
 
 
-def test_an_interrupted_initdb_is_repeated(directory: Path) -> None:
+def test_interrupted_initdb_is_repeated(directory: Path) -> None:
     with spawn_user(directory) as user:
         wait_until(lambda: (directory / "data.new").exists() or (directory / "data").exists())
         kill_all(directory, "supervisor.py")
@@ -246,14 +246,14 @@ def test_foreign_files_are_kept(directory: Path) -> None:
     assert (directory / "data" / "diary").exists()
 
 
-def test_another_major_version_is_refused(directory: Path) -> None:
+def test_data_of_another_major_version_is_refused(directory: Path) -> None:
     (directory / "data").mkdir(parents=True)
     (directory / "data" / "PG_VERSION").write_text("17\n")
     with pytest.raises(EmbeddedPostgresError, match="comes from PostgreSQL 17, and this is 18"):
         EmbeddedPostgres(directory).start()
 
 
-def test_a_failure_shows_the_log(directory: Path) -> None:
+def test_start_failure_shows_the_log(directory: Path) -> None:
     make_table(directory)
     wait_until(lambda: not list_processes(directory))
     broken = directory / "data" / "postgresql.auto.conf"
@@ -265,13 +265,13 @@ def test_a_failure_shows_the_log(directory: Path) -> None:
         assert_table(url)
 
 
-def test_a_file_in_its_place_is_reported(tmp_path: Path) -> None:
+def test_file_in_place_of_the_data_directory_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(EmbeddedPostgresError, match="set DATABASE_URL"):
         EmbeddedPostgres(tmp_path / "file").start()
 
 
-def test_the_log_stays_small(directory: Path) -> None:
+def test_server_log_stays_small(directory: Path) -> None:
     directory.mkdir()
     (directory / "log").write_bytes(b"x" * 5_000_000)
     with EmbeddedPostgres(directory, durable=False):
@@ -279,7 +279,7 @@ def test_the_log_stays_small(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * 200, "a b,c:d'\"$e`é%41"])
-def test_paths_that_no_socket_or_url_can_hold(directory: Path, name: str) -> None:
+def test_paths_too_long_for_a_socket_work(directory: Path, name: str) -> None:
     with EmbeddedPostgres(directory / name, durable=False) as url:
         assert query(url, "SELECT 1") == 1
         socket_directory = Path(url.partition("host=")[2].partition("&")[0])
@@ -288,7 +288,7 @@ def test_paths_that_no_socket_or_url_can_hold(directory: Path, name: str) -> Non
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o755])
-def test_folders_above_keep_their_permissions(mode: int) -> None:
+def test_parent_folders_keep_their_permissions(mode: int) -> None:
     """As root the server runs as somebody else, who cannot pass through 0700."""
     parent = Path(tempfile.mkdtemp()).resolve()
     parent.chmod(mode)

@@ -89,7 +89,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     return log
 
 
-def test_every_meaning_is_tried_here() -> None:
+def test_every_sqlstate_has_a_case() -> None:
     assert {code for code in MEANINGS if not any(tried.startswith(code) for tried in EXPECTED)} == set()
 
 
@@ -125,7 +125,7 @@ KNOWN_TITLES = """
     ],
     ids=["foreign key", "check", "unique", "trigger"],
 )
-async def test_a_broken_constraint_is_named_in_the_log_alone(
+async def test_violated_constraint_is_named_only_in_the_log(
     url: str, ddl: str, status: int, constraint: str, log: Log
 ) -> None:
     await fetch(url, ddl)
@@ -137,7 +137,7 @@ async def test_a_broken_constraint_is_named_in_the_log_alone(
         assert log.causes == {"constraint_violated": {constraint}}
 
 
-async def test_a_read_only_database_is_503_until_new_connections_can_write(url: str) -> None:
+async def test_read_only_database_is_503_until_new_connections_can_write(url: str) -> None:
     async with application(url) as (_, client):
         await client.create()  # so that the user is known
     await set_read_only(url, "on")
@@ -159,7 +159,7 @@ async def test_a_read_only_database_is_503_until_new_connections_can_write(url: 
         assert app.state.database.engine.pool.checkedout() == 0
 
 
-async def test_health_alone_finds_the_way_back_from_a_read_only_database(url: str) -> None:
+async def test_health_checks_recover_from_a_read_only_database(url: str) -> None:
     await set_read_only(url, "on")
     async with application(url) as (_, client):
         problem = assert_problem(await client.get("/api/health"), 503)
@@ -181,7 +181,7 @@ async def test_health_alone_finds_the_way_back_from_a_read_only_database(url: st
         await until(is_healthy)
 
 
-def test_the_pool_is_replaced_once_an_interval() -> None:
+def test_pool_is_replaced_once_per_interval() -> None:
     class Context:
         connection = object()
         original_exception = type("ReadOnly", (Exception,), {"sqlstate": "25006"})()
@@ -219,7 +219,7 @@ async def test_missing_tables_and_columns_are_503(url: str, ddl: str, log: Log) 
         assert log.causes["schema_mismatch"] <= {"3F000", "42P01", "42703"}
 
 
-async def test_an_older_schema_is_503_and_works_once_migrated(new_database: Callable[[], Any]) -> None:
+async def test_older_schema_is_503_until_migrated(new_database: Callable[[], Any]) -> None:
     url = await new_database()
     database = Database(settings_of(url))
     async with application(url) as (_, client):
@@ -231,7 +231,7 @@ async def test_an_older_schema_is_503_and_works_once_migrated(new_database: Call
     await database.close()
 
 
-async def test_a_plan_that_a_migration_outdated_is_made_again(url: str) -> None:
+async def test_outdated_statement_plan_is_prepared_again(url: str) -> None:
     async with application(url) as (_, client):
         created = await client.post(client.path("lists"), json={"name": "Groceries"})
         path = client.path("lists", created.json()["id"])

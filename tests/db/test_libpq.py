@@ -20,9 +20,7 @@ def settings_of(url: str) -> Settings:
     return Settings(_env_file=None, environment="test", database_url=url, better_auth_secret=SECRET)
 
 
-def test_variables_of_the_shell_are_reported_and_change_nothing(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_libpq_variables_are_reported_and_ignored(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     assert BAD.keys() <= VARIABLES
     for name, value in BAD.items():
         monkeypatch.setenv(name, value)
@@ -34,14 +32,14 @@ def test_variables_of_the_shell_are_reported_and_change_nothing(
     assert not VARIABLES & os.environ.keys()
 
 
-def test_a_name_that_is_almost_a_setting_is_reported(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_misspelled_setting_is_reported(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CORS_ORIGIN", "https://app.example.com")
     status, output = call(settings, "check")
     assert status == 0
     assert "E001 CORS_ORIGIN is set, and is no setting: CORS_ORIGINS is probably meant" in output
 
 
-def test_a_socket_in_the_place_of_the_host(server_url: str) -> None:
+def test_database_url_with_a_socket_as_host(server_url: str) -> None:
     directories = query(server_url, "SELECT current_setting('unix_socket_directories'), current_setting('port')")
     directory, port = directories[0]
     url = make_url(admin_url(server_url))

@@ -166,7 +166,7 @@ async def all_rows(url: str) -> list[Any]:
 
 
 class TestEquality:
-    async def test_alembic_sees_no_difference(self, database: Database) -> None:
+    async def test_alembic_finds_no_difference_to_the_models(self, database: Database) -> None:
         await migrate(database)
         assert await differences(database) == []
 
@@ -187,7 +187,7 @@ class TestEquality:
         names = {row[1] for row in found["constraints"]} | {row[0] for row in found["indexes"]}
         assert all(re.fullmatch(r"(pk|fk|ck|uq|ix)_[a-z_]+|\w+_not_null", name) for name in names)
 
-    async def test_up_down_and_up_again_is_the_same(self, database: Database, url: str) -> None:
+    async def test_upgrade_downgrade_upgrade_gives_the_same_schema(self, database: Database, url: str) -> None:
         await migrate(database)
         first = await snapshot(url)
         await migrate(database, "zero")
@@ -196,7 +196,7 @@ class TestEquality:
         assert await snapshot(url) == first
         assert first["columns"]
 
-    async def test_every_step_down_and_up_is_the_same(self, database: Database, url: str) -> None:
+    async def test_each_downgrade_and_upgrade_gives_the_same_schema(self, database: Database, url: str) -> None:
         for script in migrations.revisions():
             await migrate(database, script.revision)
             before = await snapshot(url)
@@ -205,7 +205,7 @@ class TestEquality:
             await migrate(database, script.revision)
             assert await snapshot(url) == before
 
-    async def test_there_is_one_line_of_descent(self) -> None:
+    async def test_revisions_have_one_head(self) -> None:
         assert len(migrations.scripts().get_heads()) == 1
         assert [script.revision for script in migrations.revisions()] == sorted(
             script.revision for script in migrations.revisions()
@@ -213,30 +213,30 @@ class TestEquality:
 
 
 class TestProgress:
-    async def test_an_empty_database_is_at_none(self, database: Database) -> None:
+    async def test_empty_database_has_no_revision(self, database: Database) -> None:
         assert await current_revision(database) is None
         assert await pending_revisions(database) == [script.revision for script in migrations.revisions()]
 
-    async def test_a_migrated_one_is_at_the_head(self, database: Database) -> None:
+    async def test_migrated_database_is_at_the_head(self, database: Database) -> None:
         await migrate(database)
         assert await current_revision(database) == HEAD
         assert await pending_revisions(database) == []
 
-    async def test_one_of_a_newer_release_has_nothing_pending(self, database: Database, url: str) -> None:
+    async def test_database_of_a_newer_release_has_nothing_pending(self, database: Database, url: str) -> None:
         await migrate(database)
         await fetch(url, "UPDATE app.alembic_version SET version_num = '20991231_2359';")
         assert await pending_revisions(database) == []
         with pytest.raises(OperatorError, match="20991231_2359"):
             await migrate(database)
 
-    async def test_after_zero_it_is_at_none_again(self, database: Database) -> None:
+    async def test_database_migrated_to_zero_has_no_revision(self, database: Database) -> None:
         await migrate(database)
         await migrate(database, "zero")
         assert await current_revision(database) is None
 
 
 class TestOneAtATime:
-    async def test_two_processes_at_once_both_succeed(self, url: str) -> None:
+    async def test_concurrent_migrations_both_succeed(self, url: str) -> None:
         async with opened(url) as database, holding_the_lock(url):
             env = environment(environment="test", database_url=url, better_auth_secret=SECRET)
             command = [sys.executable, "manage.py", "migrate"]
@@ -250,7 +250,7 @@ class TestOneAtATime:
         assert [await process.wait() for process in processes] == [0, 0]
         assert await fetch(url, "SELECT version_num FROM app.alembic_version") == [(HEAD,)]
 
-    async def test_waiting_for_too_long_is_explained(
+    async def test_migration_lock_timeout_is_explained(
         self, database: Database, url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(migrations, "LOCK_TIMEOUT", "50ms")
@@ -259,7 +259,7 @@ class TestOneAtATime:
                 await migrate(database)
         await migrate(database)
 
-    async def test_a_table_in_use_does_not_block_for_ever(
+    async def test_migration_of_a_locked_table_times_out(
         self, database: Database, url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         await migrate(database)
@@ -272,7 +272,7 @@ class TestOneAtATime:
         await connection.close()
         assert await current_revision(database) == HEAD
 
-    async def test_a_long_migration_outlives_the_statement_timeout(self, url: str, folder: Path) -> None:
+    async def test_long_migration_outlives_the_statement_timeout(self, url: str, folder: Path) -> None:
         text = BROKEN.format(head=HEAD).replace("SELECT 1 / 0", "SELECT pg_sleep(0.3)")
         (folder / "20991231_2359_slow.py").write_text(text)
         async with opened(url, database_statement_timeout=0.1) as database:
@@ -291,7 +291,7 @@ async def holding_the_lock(url: str) -> AsyncIterator[None]:
 
 
 class TestAllOrNothing:
-    async def test_a_failing_migration_leaves_nothing(self, database: Database, url: str, folder: Path) -> None:
+    async def test_failed_migration_is_rolled_back(self, database: Database, url: str, folder: Path) -> None:
         await migrate(database)
         before = await snapshot(url)
         (folder / "20991231_2359_broken.py").write_text(BROKEN.format(head=HEAD))
@@ -301,13 +301,13 @@ class TestAllOrNothing:
         assert await snapshot(url) == before
         assert await current_revision(database) == HEAD
 
-    async def test_from_zero_not_even_the_ones_before_it(self, database: Database, url: str, folder: Path) -> None:
+    async def test_failed_migration_rolls_back_all_of_its_run(self, database: Database, url: str, folder: Path) -> None:
         (folder / "20991231_2359_broken.py").write_text(BROKEN.format(head=HEAD))
         with pytest.raises(DBAPIError, match="division by zero"):
             await migrate(database)
         assert await fetch(url, "SELECT count(*) FROM pg_namespace WHERE nspname = 'app'") == [(0,)]
 
-    async def test_the_connection_pool_is_none_the_worse(self, database: Database, folder: Path) -> None:
+    async def test_failed_migration_leaves_the_pool_usable(self, database: Database, folder: Path) -> None:
         broken = folder / "20991231_2359_broken.py"
         broken.write_text(BROKEN.format(head=HEAD))
         with pytest.raises(DBAPIError, match="division by zero"):
@@ -328,7 +328,7 @@ class TestPolicies:
         metadata.remove(table)
 
     @pytest.mark.usefixtures("folder", "owned_table")
-    async def test_come_with_each_new_owned_table(self, database: Database, url: str) -> None:
+    async def test_new_owned_table_gets_a_policy(self, database: Database, url: str) -> None:
         await migrate(database)
         path = await make_migration(database, "add experiments")
         assert path
@@ -345,7 +345,7 @@ class TestPolicies:
         assert await fetch(url, found, "owned_experiments") == []
 
     @pytest.mark.usefixtures("folder")
-    async def test_one_that_is_missing_is_found_and_made(self, database: Database, url: str) -> None:
+    async def test_missing_policy_is_found_and_created(self, database: Database, url: str) -> None:
         await migrate(database)
         await fetch(url, "DROP POLICY owner ON app.todos")
         assert await differences(database) == [("CreatePolicy", "owner", "todos")]
@@ -354,7 +354,7 @@ class TestPolicies:
         assert await differences(database) == []
 
     @pytest.mark.usefixtures("folder", "new_table")
-    async def test_one_on_a_table_of_nobody_is_removed(self, database: Database, url: str) -> None:
+    async def test_policy_on_an_unowned_table_is_removed(self, database: Database, url: str) -> None:
         await migrate(database)
         assert await make_migration(database, "add experiments")
         await migrate(database)
@@ -370,7 +370,7 @@ class TestOthersTables:
     async def better_auth(self, url: str) -> None:
         await fetch(url, BETTER_AUTH)
 
-    async def test_are_untouched_by_migrations_in_both_directions(self, database: Database, url: str) -> None:
+    async def test_migrations_do_not_touch_tables_of_other_applications(self, database: Database, url: str) -> None:
         before = await snapshot(url, "public"), await all_rows(url)
         await migrate(database)
         assert (await snapshot(url, "public"), await all_rows(url)) == before
@@ -378,12 +378,12 @@ class TestOthersTables:
         assert (await snapshot(url, "public"), await all_rows(url)) == before
 
     @pytest.mark.usefixtures("folder")
-    async def test_are_unseen_by_makemigrations(self, database: Database) -> None:
+    async def test_makemigrations_ignores_tables_of_other_applications(self, database: Database) -> None:
         await migrate(database)
         assert await make_migration(database, "nothing") is None
 
     @pytest.mark.usefixtures("folder", "new_table")
-    async def test_are_not_named_by_a_new_migration(self, database: Database) -> None:
+    async def test_new_migration_does_not_name_tables_of_other_applications(self, database: Database) -> None:
         await migrate(database)
         path = await make_migration(database, "experiment")
         assert path
@@ -391,13 +391,13 @@ class TestOthersTables:
         assert "public" not in text
         assert "drop_table" not in text.partition("def downgrade")[0]
 
-    async def test_live_in_another_schema_than_ours(self, database: Database, url: str) -> None:
+    async def test_other_applications_use_another_schema(self, database: Database, url: str) -> None:
         await migrate(database)
         tables = await fetch(url, "SELECT tablename FROM pg_tables WHERE schemaname = $1", SCHEMA)
         assert {name for (name,) in tables} == {table.name for table in metadata.tables.values()} | {"alembic_version"}
         assert {table.schema for table in metadata.tables.values()} == {SCHEMA}
 
-    async def test_a_version_table_of_another_application_is_not_ours(self, database: Database) -> None:
+    async def test_version_table_of_another_application_is_ignored(self, database: Database) -> None:
         assert await current_revision(database) is None
         await migrate(database)
         assert await current_revision(database) == HEAD
@@ -405,7 +405,9 @@ class TestOthersTables:
 
 class TestMakeMigration:
     @pytest.mark.usefixtures("new_table")
-    async def test_writes_a_date_named_file_that_applies(self, database: Database, url: str, folder: Path) -> None:
+    async def test_makemigrations_writes_a_dated_file_that_applies(
+        self, database: Database, url: str, folder: Path
+    ) -> None:
         await migrate(database)
         path = await make_migration(database, "add experiments")
         assert path
@@ -418,7 +420,7 @@ class TestMakeMigration:
         assert await snapshot(url) == before
 
     @pytest.mark.usefixtures("folder")
-    async def test_finds_a_changed_column(self, database: Database, url: str) -> None:
+    async def test_makemigrations_finds_a_changed_column(self, database: Database, url: str) -> None:
         await migrate(database)
         await fetch(url, "ALTER TABLE app.todos ALTER completed DROP DEFAULT, ALTER due_date TYPE timestamp;")
         assert {change[0][0] for change in await differences(database)} == {"modify_default", "modify_type"}
@@ -427,7 +429,7 @@ class TestMakeMigration:
         assert await differences(database) == []
 
     @pytest.mark.usefixtures("folder")
-    async def test_follows_the_one_before_within_the_same_minute(self, database: Database, new_table: Table) -> None:
+    async def test_makemigrations_twice_in_one_minute(self, database: Database, new_table: Table) -> None:
         await migrate(database)
         first = await make_migration(database, "add experiments")
         await migrate(database)
@@ -441,21 +443,21 @@ class TestMakeMigration:
         assert names == sorted(set(names))
 
     @pytest.mark.usefixtures("new_table")
-    async def test_refuses_a_database_that_is_behind(self, database: Database, folder: Path) -> None:
+    async def test_makemigrations_refuses_an_outdated_database(self, database: Database, folder: Path) -> None:
         with pytest.raises(OperatorError):
             await make_migration(database, "too early")
         assert "too_early" not in str(sorted(folder.iterdir()))  # noqa: ASYNC240 - a local folder
 
     @pytest.mark.usefixtures("folder", "new_table")
     @pytest.mark.parametrize("message", ['say "hello"\\', "two\nlines", '""" + exit() + """', 'ends with quote"'])
-    async def test_any_message_gives_valid_python(self, database: Database, message: str) -> None:
+    async def test_makemigrations_with_any_message_writes_valid_python(self, database: Database, message: str) -> None:
         await migrate(database)
         path = await make_migration(database, message)
         assert path
         compile(path.read_text(), path.name, "exec")
 
     @pytest.mark.usefixtures("folder", "new_table")
-    async def test_is_clean_python(self, database: Database) -> None:
+    async def test_makemigrations_writes_formatted_python(self, database: Database) -> None:
         await migrate(database)
         path = await make_migration(database, "add experiments")
         assert path
@@ -464,7 +466,7 @@ class TestMakeMigration:
         assert await process.wait() == 0
 
 
-async def test_a_project_s_folder_may_have_any_name(url: str, tmp_path: Path) -> None:
+async def test_project_folder_may_have_any_name(url: str, tmp_path: Path) -> None:
     project = tmp_path / "a %b$c {d} e'\"é"
     shutil.copytree(PROJECT / "app", project / "app", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(PROJECT / "manage.py", project)
@@ -475,7 +477,7 @@ async def test_a_project_s_folder_may_have_any_name(url: str, tmp_path: Path) ->
     assert (await process.communicate())[0].decode() == f"zero -> {HEAD}\n"
 
 
-async def test_an_old_server_is_refused(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_old_postgresql_is_refused(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suitability, "OLDEST", (99,))
     with pytest.raises(OperatorError, match="older than PostgreSQL 99"):
         await migrate(database)
@@ -485,7 +487,7 @@ async def test_an_old_server_is_refused(database: Database, monkeypatch: pytest.
 class TestFoldedListNames:
     BEFORE = "20261121_0500"
 
-    async def test_names_that_are_the_same_without_case_are_numbered(self, database: Database, url: str) -> None:
+    async def test_list_names_equal_without_case_are_numbered(self, database: Database, url: str) -> None:
         await migrate(database, self.BEFORE)
         lists = [("Work", 1), ("work", 2), ("WORK", 3), ("work (2)", 4), ("a" * 100, 5), ("A" * 100, 6)]
         lists += [("Cafe\u0301", 7), ("caf\u00e9", 8), ("\u0958" * 51, 9)]

@@ -67,14 +67,14 @@ async def seen(session: Session) -> list[str]:
 
 class TestRawSql:
     @pytest.mark.parametrize("name", ["alice", "bob"])
-    async def test_sees_only_its_user_s_rows(self, unguarded: Database, name: str) -> None:
+    async def test_raw_sql_sees_only_rows_of_its_user(self, unguarded: Database, name: str) -> None:
         session = unguarded.session(name)
         assert await seen(session) == [name]
         assert len(await session.read(text("SELECT * FROM app.users"), {})) == 1
         async with session.atomic():
             assert await seen(session) == [name]
 
-    async def test_sees_nothing_without_a_user(self, unguarded: Database) -> None:
+    async def test_raw_sql_without_a_user_sees_nothing(self, unguarded: Database) -> None:
         assert await seen(unguarded.session()) == []
         assert await seen(unguarded.session("carol")) == []
         async with unguarded.engine.connect() as connection:
@@ -85,10 +85,10 @@ class TestRawSql:
     @pytest.mark.parametrize(
         "user_id", ["", "o'alice", "alice' OR 'x' = 'x", "alice', true), set_config('app.unscoped', 'x"]
     )
-    async def test_sees_nothing_as_a_user_with_a_hostile_id(self, unguarded: Database, user_id: str) -> None:
+    async def test_raw_sql_with_a_hostile_user_id_sees_nothing(self, unguarded: Database, user_id: str) -> None:
         assert await seen(unguarded.session(user_id)) == []
 
-    async def test_is_not_sent_for_an_id_that_no_user_has(self, unguarded: Database) -> None:
+    async def test_statement_with_an_impossible_user_id_is_not_sent(self, unguarded: Database) -> None:
         for user_id in ("alice\\", "\0"):
             with pytest.raises(ValueError, match="No user"):
                 await seen(unguarded.session(user_id))
@@ -103,7 +103,7 @@ class TestRawSql:
             "COPY app.todos TO '/tmp/x'",
         ],
     )
-    async def test_writes_no_row_of_another(self, unguarded: Database, sql: str) -> None:
+    async def test_raw_sql_cannot_insert_for_another_user(self, unguarded: Database, sql: str) -> None:
         with pytest.raises(DBAPIError) as refused:
             await unguarded.session("alice").write(text(sql), {})
         assert isinstance(refused.value.orig.__cause__, InsufficientPrivilegeError)  # type: ignore[union-attr]
@@ -116,19 +116,19 @@ class TestRawSql:
             "DELETE FROM app.users WHERE id <> 'alice'",
         ],
     )
-    async def test_changes_no_row_of_another(self, unguarded: Database, url: str, sql: str) -> None:
+    async def test_raw_sql_cannot_change_rows_of_another_user(self, unguarded: Database, url: str, sql: str) -> None:
         before = await fetch(url, "SELECT * FROM app.todos")
         await unguarded.session("alice").write(text(sql), {})
         assert await fetch(url, "SELECT * FROM app.todos") == before
 
-    async def test_takes_no_key_of_another(self, unguarded: Database) -> None:
+    async def test_raw_upsert_cannot_take_the_key_of_another_user(self, unguarded: Database) -> None:
         taken = text("INSERT INTO app.users (id) VALUES ('bob') ON CONFLICT (id) DO UPDATE SET name = 'mine'")
         with pytest.raises(DBAPIError):
             await unguarded.session("alice").write(taken, {})
 
 
 class TestPool:
-    async def test_a_connection_carries_nothing_over(self, unguarded: Database) -> None:
+    async def test_pooled_connection_keeps_no_user(self, unguarded: Database) -> None:
         settings = text("SELECT current_setting('app.user_id', true), current_setting('app.unscoped', true)")
         for _ in range(CONNECTIONS * 2):
             assert await seen(unguarded.session(unscoped="tests")) == ["alice", "bob"]
@@ -136,31 +136,31 @@ class TestPool:
             assert await seen(unguarded.session()) == []
             assert [tuple(row) for row in await unguarded.session().read(settings, {})] == [("", "")]
 
-    async def test_nor_does_one_that_was_left_in_a_bad_state(self, unguarded: Database) -> None:
+    async def test_pooled_connection_left_unscoped_is_reset(self, unguarded: Database) -> None:
         async with unguarded.begin(unscoped="tests") as connection:
             await connection.execute(text("SELECT set_config('app.unscoped', 'left', false)"))
         for _ in range(CONNECTIONS * 2):
             assert await seen(unguarded.session("alice")) == ["alice"]
 
-    async def test_an_error_ends_it_too(self, unguarded: Database) -> None:
+    async def test_pooled_connection_after_an_error_keeps_no_user(self, unguarded: Database) -> None:
         for _ in range(CONNECTIONS * 2):
             with pytest.raises(Unavailable):
                 await unguarded.session("alice").write(text("SELECT no_such_column"), {})
             assert await seen(unguarded.session("bob")) == ["bob"]
 
-    async def test_users_at_once_stay_apart(self, unguarded: Database) -> None:
+    async def test_concurrent_users_stay_apart(self, unguarded: Database) -> None:
         names = ["alice", "bob", "carol"] * 30
         rows = await asyncio.gather(*(seen(unguarded.session(name)) for name in names))
         assert rows == [[name] if name != "carol" else [] for name in names]
 
 
 class TestUnscopedWork:
-    async def test_reaches_all(self, database: Database) -> None:
+    async def test_unscoped_session_sees_all_users(self, database: Database) -> None:
         assert await seen(database.session(unscoped="tests")) == ["alice", "bob"]
         async with database.begin(unscoped="tests") as connection:
             await connection.execute(update(todos).values(version=todos.c.version))
 
-    async def test_within_a_user_s_transaction_ends_with_it(self, unguarded: Database) -> None:
+    async def test_unscoped_work_ends_with_its_transaction(self, unguarded: Database) -> None:
         session = unguarded.session("alice")
         async with session.atomic():
             for _ in range(2):
@@ -170,7 +170,7 @@ class TestUnscopedWork:
             assert await seen(session) == ["alice"]
 
     @pytest.mark.usefixtures("database")
-    async def test_copies_rows_of_many(self, url: str) -> None:
+    async def test_unscoped_copy_writes_rows_of_many_users(self, url: str) -> None:
         own = settings_of(url)
         status, said = await asyncio.to_thread(call, own, "seed", "--users", "2", "--todos", "30")
         assert status == 0, said
@@ -180,7 +180,7 @@ class TestUnscopedWork:
         assert counted == [(30,), (30,)]
         await fetch(url, "DELETE FROM app.users WHERE id NOT IN ($1, $2)", "alice", "bob")
 
-    async def test_references_are_held_all_the_same(self, database: Database, url: str) -> None:
+    async def test_foreign_keys_hold_with_row_security(self, database: Database, url: str) -> None:
         session = database.session("dave")
         with pytest.raises(OwnerDeleted):
             await session.write(insert(todos).values(user_id="dave", title="x"), {})
@@ -200,7 +200,7 @@ class TestSwitch:
         sql = "SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = ANY ($1::regclass[])"
         return {(on, forced) for on, forced in await fetch(url, sql, list(owners()))}
 
-    async def test_migrate_does_as_the_setting_says(self, empty: str) -> None:
+    async def test_migrate_switches_row_security_as_configured(self, empty: str) -> None:
         for rls in (True, False, True):
             database = Database(settings_of(empty, rls=rls))
             await migrate(database)
@@ -209,13 +209,13 @@ class TestSwitch:
             await database.close()
 
     @pytest.mark.usefixtures("database")
-    async def test_each_owned_table_has_a_policy_for_all_that_is_done(self, url: str) -> None:
+    async def test_each_owned_table_has_a_policy_for_every_command(self, url: str) -> None:
         sql = (
             "SELECT schemaname || '.' || tablename, cmd, permissive, roles::text FROM pg_policies WHERE schemaname = $1"
         )
         assert set(await fetch(url, sql, SCHEMA)) == {(name, "ALL", "PERMISSIVE", "{public}") for name in owners()}
 
-    async def test_check_finds_a_database_that_is_not_as_the_setting_says(self, empty: str) -> None:
+    async def test_check_reports_row_security_that_differs_from_the_setting(self, empty: str) -> None:
         assert (await asyncio.to_thread(call, settings_of(empty), "migrate"))[0] == 0
         assert await asyncio.to_thread(call, settings_of(empty), "check") == (0, "No problems found.\n")
         status, said = await asyncio.to_thread(call, settings_of(empty, rls=False), "check")
@@ -224,7 +224,7 @@ class TestSwitch:
         status, said = await asyncio.to_thread(call, settings_of(empty), "check")
         assert (status, "D004" in said) == (1, True)
 
-    async def test_check_finds_a_role_that_it_does_not_bind(self, empty: str) -> None:
+    async def test_check_reports_a_role_that_bypasses_row_security(self, empty: str) -> None:
         superuser = settings_of(admin_url(empty))
         assert (await asyncio.to_thread(call, superuser, "migrate"))[0] == 0
         assert "D005" in (await asyncio.to_thread(call, superuser, "check", "--deploy"))[1]

@@ -57,7 +57,7 @@ async def test_words_are_runs_of_letters_digits_and_their_marks(connection: asyn
         assert words == " ".join(expected.split()), ascii(character)
 
 
-async def test_no_letter_keeps_its_case(connection: asyncpg.Connection) -> None:
+async def test_case_folding_covers_every_letter(connection: asyncpg.Connection) -> None:
     rows = await connection.fetch("SELECT c FROM unnest($1::text[]) AS c WHERE app.search_fold(c) <> c", CHARACTERS)
     folded = {character for (character,) in rows}
     assert {character for character in CHARACTERS if character.lower() != character} <= folded
@@ -71,7 +71,7 @@ async def test_runs_of_combining_marks_are_cut_before_they_are_ordered(connectio
     assert [ascii(run) for run, folded in rows if len(folded) > 1 + 2 * 8] == []
 
 
-async def test_rows_of_before_are_found_and_again_after_a_downgrade(database: Database, url: str) -> None:
+async def test_older_rows_are_found_after_upgrade_and_downgrade(database: Database, url: str) -> None:
     await migrate(database, BEFORE)
     await fetch(url, "INSERT INTO app.users (id) VALUES ('ann')")
     await fetch(

@@ -37,7 +37,7 @@ async def made_with(server_url: str) -> AsyncIterator[Callable[[str], Any]]:
 
 
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
-async def test_an_encoding_other_than_utf8_is_refused(made_with: Callable[[str], Any], encoding: str) -> None:
+async def test_database_encoding_other_than_utf8_is_refused(made_with: Callable[[str], Any], encoding: str) -> None:
     url = await made_with(f"ENCODING '{encoding}' LOCALE 'C' LOCALE_PROVIDER libc")
     for command in (["migrate"], ["run", "--port", str(free_port())], ["check"]):
         status, output = await run(url, *command)
@@ -47,7 +47,7 @@ async def test_an_encoding_other_than_utf8_is_refused(made_with: Callable[[str],
     assert await fetch(url, "SELECT 1 FROM pg_namespace WHERE nspname = 'app'") == []
 
 
-async def test_a_ctype_that_cannot_fold_case_is_a_warning(made_with: Callable[[str], Any]) -> None:
+async def test_ctype_that_cannot_fold_case_is_a_warning(made_with: Callable[[str], Any]) -> None:
     url = await made_with("ENCODING 'UTF8' LOCALE 'C' LOCALE_PROVIDER libc")
     assert (await run(url, "migrate"))[0] == 0
     status, output = await run(url, "check")
@@ -66,7 +66,7 @@ async def role_url(new_database: Callable[[], Any]) -> AsyncIterator[str]:
     await fetch(admin, f"DROP OWNED BY {role} CASCADE; DROP SCHEMA IF EXISTS app CASCADE; DROP ROLE {role};")
 
 
-async def test_a_role_without_create_migrates_where_the_schema_is_there(role_url: str) -> None:
+async def test_role_without_create_migrates_an_existing_schema(role_url: str) -> None:
     status, output = await run(role_url, "migrate")
     assert status == 1
     assert "permission denied" in output
@@ -76,7 +76,7 @@ async def test_a_role_without_create_migrates_where_the_schema_is_there(role_url
         assert status == 0, output
 
 
-async def test_a_role_that_only_reads_and_writes_finds_nothing_to_migrate(role_url: str) -> None:
+async def test_role_without_ddl_rights_finds_nothing_to_migrate(role_url: str) -> None:
     assert (await run(admin_url(role_url), "migrate"))[0] == 0
     role = make_url(role_url).username
     grants = f"""

@@ -52,7 +52,7 @@ async def server(new_database: Callable[[], Any]) -> AsyncIterator[Server]:
 
 
 @pytest.mark.parametrize(("phases", "examples"), [("examples,coverage,fuzzing", "10"), ("stateful", "60")])
-def test_finds_nothing(server: Server, tmp_path: Path, phases: str, examples: str) -> None:
+def test_schemathesis_finds_no_failure(server: Server, tmp_path: Path, phases: str, examples: str) -> None:
     command = ["run", str(SNAPSHOT), "--url", server.url, "--phases", phases, "--max-examples", EXAMPLES or examples]
     given = {"USER_ID": USERS["alice"], "USERS_FILE": str(users_file(tmp_path)), "PYTHONPATH": str(PROJECT)}
     found = subprocess.run(

@@ -246,19 +246,21 @@ def attempts() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("attacker", "cell"), list(attempts()), indirect=["attacker"])
-async def test_cell(cell: Cell, attacker: Persona, victim: Persona, untouched: Rows) -> None:
+async def test_attack_on_another_user_reveals_and_changes_nothing(
+    cell: Cell, attacker: Persona, victim: Persona, untouched: Rows
+) -> None:
     await ATTACKS[cell.attack][1](Attempt(cell, attacker, victim))
     assert await victim.rows() == untouched
 
 
-def test_the_victim_has_something_everywhere(victim: Persona, untouched: Rows) -> None:
+def test_victim_has_rows_in_every_table(victim: Persona, untouched: Rows) -> None:
     assert all(untouched.values()), untouched
     assert all(victim.secret in str(rows) for rows in untouched.values()), untouched
     assert victim.cursors
     assert victim.etags
 
 
-def test_every_route_is_in_it() -> None:
+def test_every_route_is_in_the_matrix() -> None:
     served = {(item.method, item.path) for item in operations(_model)}
     assert served <= {(cell.method, cell.path) for cell in cells()}
     owned = {

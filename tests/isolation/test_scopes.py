@@ -118,37 +118,37 @@ async def test_route_needs_its_scope_and_no_other(send: Callable[..., Any], case
         assert "www-authenticate" not in response.headers
 
 
-def test_every_route_declares_what_the_policy_says() -> None:
+def test_every_route_declares_the_scope_of_the_policy() -> None:
     for item in operations(_model):
         assert scope_of(item.handler, item.method) == policy(item.method, item.path), item
 
 
 @pytest.mark.parametrize(("scope", "status"), [("todos:read todos:write profile", 403), ("account", 204)])
-async def test_account_is_erased_with_its_scope_alone(client: httpx.AsyncClient, scope: str, status: int) -> None:
+async def test_account_erasure_needs_its_own_scope(client: httpx.AsyncClient, scope: str, status: int) -> None:
     headers = {"Authorization": f"Bearer {access_token(scope, user_id='leaver')}"}
     assert (await client.delete("/api/leaver/account", headers=headers)).status_code == status
 
 
-async def test_session_token_beside_needs_no_scope(client: httpx.AsyncClient) -> None:
+async def test_session_token_needs_no_scope(client: httpx.AsyncClient) -> None:
     headers = {"Authorization": f"Bearer {token_for(USER, iss=ISSUER, role='admin')}"}
     for path in ("todos", "profile", "export", "admin/users", "admin/counts"):
         assert (await client.get(f"/api/{USER}/{path}", headers=headers)).status_code == 200
 
 
-async def test_another_users_path_is_a_plain_403(client: httpx.AsyncClient) -> None:
+async def test_another_users_path_is_403_without_scope_challenge(client: httpx.AsyncClient) -> None:
     headers = {"Authorization": f"Bearer {access_token(*SCOPES)}"}
     response = await client.get("/api/victim/todos", headers=headers)
     assert_problem(response, 403)
     assert "www-authenticate" not in response.headers
 
 
-async def test_without_a_resource_no_route_takes_an_access_token(app: Litestar, anonymous: httpx.AsyncClient) -> None:
+async def test_access_token_is_refused_without_a_resource(app: Litestar, anonymous: httpx.AsyncClient) -> None:
     assert app.state.settings.resource is None
     headers = {"Authorization": f"Bearer {access_token(*SCOPES)}"}
     assert_problem(await anonymous.get(f"/api/{USER}/todos", headers=headers), 401, "Invalid or expired token")
 
 
-async def test_batch_is_one_write(client: httpx.AsyncClient) -> None:
+async def test_batch_needs_the_write_scope(client: httpx.AsyncClient) -> None:
     body = {"operations": [{"op": "create", "data": {"title": "By an agent"}}]}
     for scope, status in (("todos:read", 403), ("todos:write", 200)):
         headers = {"Authorization": f"Bearer {access_token(scope)}"}

@@ -35,7 +35,7 @@ class TestScheme:
     @pytest.mark.parametrize(
         "scheme", ["postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg", "postgresql+psycopg2"]
     )
-    def test_each_of_postgresqls_becomes_asyncpgs(self, scheme: str) -> None:
+    def test_every_postgresql_scheme_becomes_asyncpg(self, scheme: str) -> None:
         url = parse_database_url(f" {scheme}://u:hunter2@db.example.com:6543/todos\n").url
         assert url.drivername == "postgresql+asyncpg"
         assert (url.username, url.password, url.host, url.port, url.database) == (
@@ -64,14 +64,14 @@ class TestScheme:
             "postgres:pw@h/d",
         ],
     )
-    def test_others_are_refused(self, url: str) -> None:
+    def test_other_schemes_are_refused(self, url: str) -> None:
         assert "postgresql://" in refusal(url)
 
-    def test_a_password_may_have_any_character(self) -> None:
+    def test_password_may_have_any_character(self) -> None:
         url = parse_database_url("postgres://u%40x:p%40s%2Fs%3A%3F%23%25@h/d").url
         assert (url.username, url.password) == ("u@x", "p@s/s:?#%")
 
-    def test_a_socket_may_be_named(self) -> None:
+    def test_url_may_name_a_socket(self) -> None:
         url = parse_database_url("postgresql://u@/d?host=/run/postgresql").url
         assert url.query == {"host": "/run/postgresql"}
         assert (url.host, url.database) == (None, "d")
@@ -85,7 +85,7 @@ class TestScheme:
             ("postgresql://u@%2Fx/d?host=/run/postgresql&port=1", "/run/postgresql", "1"),
         ],
     )
-    def test_a_socket_may_be_in_the_place_of_the_host(self, url: str, directory: str, port: str) -> None:
+    def test_url_may_have_a_socket_as_host(self, url: str, directory: str, port: str) -> None:
         parsed = parse_database_url(url).url
         assert parsed.query == {"host": directory, "port": port}
         assert (parsed.host, parsed.port, parsed.username, parsed.database) == (None, None, "u", "d")
@@ -108,23 +108,23 @@ class TestScheme:
             "/d?host=a,b&port=5432,0",
         ],
     )
-    def test_a_port_that_no_server_has_is_refused(self, rest: str) -> None:
+    def test_invalid_port_is_refused(self, rest: str) -> None:
         assert "port" in refusal(f"postgresql://u:hunter2@{rest}")
 
     @pytest.mark.parametrize("rest", ["h:1/d", "h:65535/d", "h/d?port=6000", "/d?host=a:6000", "/d?host=a,b&port=1,2"])
-    def test_other_ports_are_kept(self, rest: str) -> None:
+    def test_valid_ports_are_kept(self, rest: str) -> None:
         assert parse_database_url(f"postgresql://u@{rest}")
 
-    def test_an_ipv6_host_may_be_named(self) -> None:
+    def test_url_may_have_an_ipv6_host(self) -> None:
         assert parse_database_url("postgresql://[::1]:5432/d").url.host == "::1"
 
 
 class TestSsl:
-    def test_without_a_mode_the_driver_decides(self) -> None:
+    def test_ssl_without_mode_is_left_to_the_driver(self) -> None:
         assert "ssl" not in arguments("")
 
     @pytest.mark.parametrize(("mode", "argument"), [("disable", False), ("allow", "allow"), ("prefer", "prefer")])
-    def test_modes_that_need_no_context(self, mode: str, argument: Any) -> None:
+    def test_sslmodes_without_context(self, mode: str, argument: Any) -> None:
         assert arguments(f"sslmode={mode}")["ssl"] == argument
         assert arguments(f"ssl={mode}")["ssl"] == argument
 
@@ -138,7 +138,7 @@ class TestSsl:
             ("sslmode=verify-full&sslrootcert=system", ssl.CERT_REQUIRED, True),
         ],
     )
-    def test_modes_keep_their_meaning(self, query: str, verifies: ssl.VerifyMode, checks_host: bool) -> None:
+    def test_sslmodes_keep_their_meaning(self, query: str, verifies: ssl.VerifyMode, checks_host: bool) -> None:
         context = arguments(query)["ssl"]
         assert isinstance(context, ssl.SSLContext)
         assert (context.verify_mode, context.check_hostname) == (verifies, checks_host)
@@ -155,7 +155,7 @@ class TestSsl:
             "sslmode=require&sslcrl=x",
         ],
     )
-    def test_what_would_be_lost_is_refused(self, query: str) -> None:
+    def test_unsupported_ssl_options_are_refused(self, query: str) -> None:
         assert "ssl" in refusal(f"{BASE}?{query}")
 
 
@@ -178,7 +178,7 @@ class TestOptions:
             ("application_name=a&application_name=b", {"server_settings": {"application_name": "b"}}),
         ],
     )
-    def test_are_understood(self, query: str, expected: dict[str, Any]) -> None:
+    def test_known_url_options_are_applied(self, query: str, expected: dict[str, Any]) -> None:
         assert arguments(query) == expected
 
     @pytest.mark.parametrize(
@@ -193,20 +193,20 @@ class TestOptions:
             "pgbouncer=perhaps",
         ],
     )
-    def test_others_are_refused_by_name(self, query: str) -> None:
+    def test_unknown_url_options_are_refused_by_name(self, query: str) -> None:
         assert query.partition("=")[0] in refusal(f"{BASE}?{query}")
 
     @pytest.mark.parametrize(("text", "pooled"), [("true", True), ("1", True), ("TRUE", True), ("false", False)])
-    def test_pgbouncer_is_a_flag(self, text: str, pooled: bool) -> None:
+    def test_pgbouncer_option_is_a_bool(self, text: str, pooled: bool) -> None:
         assert parse_database_url(f"{BASE}?pgbouncer={text}").pooled is pooled
         assert parse_database_url(BASE).pooled is False
 
     @pytest.mark.parametrize(("query", "pooled"), [("", True), ("?pgbouncer=false", False)])
-    def test_the_hosts_of_neon_s_pooler_are_known(self, query: str, pooled: bool) -> None:
+    def test_neon_pooler_hosts_are_recognized(self, query: str, pooled: bool) -> None:
         url = f"postgresql://u:p@ep-cool-1-pooler.eu-central-1.aws.neon.tech/neondb{query}"
         assert parse_database_url(url).pooled is pooled
 
-    def test_win_over_the_defaults(self) -> None:
+    def test_url_options_override_the_defaults(self) -> None:
         target = parse_database_url(f"{BASE}?options=-c%20statement_timeout%3D5s&connect_timeout=9")
         connect = connect_args(target)
         assert connect["timeout"] == 9
@@ -214,7 +214,7 @@ class TestOptions:
         assert "statement_timeout" not in connect["server_settings"]
         assert connect["server_settings"]["timezone"] == "UTC"
 
-    def test_pgbouncer_prepares_nothing(self) -> None:
+    def test_pgbouncer_disables_prepared_statements(self) -> None:
         target = parse_database_url(f"{BASE}?pgbouncer=true")
         connect = connect_args(target)
         assert connect["statement_cache_size"] == connect["prepared_statement_cache_size"] == 0
@@ -236,13 +236,13 @@ class TestPassword:
             "hunter2",
         ],
     )
-    def test_is_never_repeated(self, url: str) -> None:
+    def test_password_is_never_repeated_in_errors(self, url: str) -> None:
         assert "hunter2" not in refusal(url)
 
-    def test_is_not_in_the_representation(self) -> None:
+    def test_password_is_not_in_the_representation(self) -> None:
         assert "hunter2" not in repr(parse_database_url(BASE))
 
     @given(url=st.text() | st.text(max_size=30).map(lambda text: f"postgresql://{text}"))
-    def test_any_text_is_taken_or_refused(self, url: str) -> None:
+    def test_any_url_text_is_accepted_or_refused(self, url: str) -> None:
         with suppress(DatabaseUrlError):
             assert parse_database_url(url).url.database

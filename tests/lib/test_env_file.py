@@ -28,7 +28,7 @@ OF_OTHERS = """
 """
 
 
-def test_values_are_replaced_but_not_inside_single_quotes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_expand_but_not_inside_single_quotes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIRST", "of the environment")
     (tmp_path / "env").write_text(LINES)
     assert read_env_file(tmp_path / "env") == {
@@ -44,7 +44,7 @@ def test_values_are_replaced_but_not_inside_single_quotes(tmp_path: Path, monkey
     }
 
 
-def test_a_line_that_cannot_be_read_is_named_and_not_repeated(tmp_path: Path) -> None:
+def test_malformed_line_is_reported_by_number(tmp_path: Path) -> None:
     (tmp_path / "env").write_text("A=1\nhunter2 and more = 'x\n")
     with pytest.raises(EnvFileError, match="Line 2") as error:
         read_env_file(tmp_path / "env")
@@ -71,7 +71,7 @@ def test_a_line_that_cannot_be_read_is_named_and_not_repeated(tmp_path: Path) ->
         *SYNONYMS.items(),
     ],
 )
-def test_names_that_are_almost_a_setting_are_found(name: str, setting: str) -> None:
+def test_misspelled_settings_are_reported(name: str, setting: str) -> None:
     assert setting.lower() in Settings.model_fields
     assert lookalikes([name], Settings.model_fields) == {name: setting}
 
@@ -84,5 +84,5 @@ def test_names_that_are_almost_a_setting_are_found(name: str, setting: str) -> N
         *OF_OTHERS.split(),
     ],
 )
-def test_other_names_are_not(name: str) -> None:
+def test_other_names_are_not_reported(name: str) -> None:
     assert lookalikes([name], Settings.model_fields) == {}

@@ -57,7 +57,7 @@ class TestRouter:
             problem = assert_problem(await alice.get(path), 404, "Not found")
             assert (problem["type"], problem["title"], problem["instance"]) == ("about:blank", "Not Found", path)
 
-    async def test_a_wrong_method_is_405_with_allow(self, alice: Client) -> None:
+    async def test_wrong_method_is_405_with_allow(self, alice: Client) -> None:
         cases = {
             ("DELETE", alice.todos()): "GET, HEAD, OPTIONS, POST",
             ("POST", alice.todos(uuid4())): "DELETE, GET, HEAD, OPTIONS, PATCH, PUT",
@@ -76,13 +76,13 @@ class TestRouter:
 
 class TestBody:
     @pytest.mark.parametrize("content", ["{", "", " ", "[1,]", "{'title': 1}", "\x00", "{}{}", "NaN", '{"title": NaN}'])
-    async def test_what_is_not_json_is_400(self, alice: Client, content: str) -> None:
+    async def test_invalid_json_is_400(self, alice: Client, content: str) -> None:
         assert_problem(await alice.post(alice.todos(), content=content, headers=JSON), 400)
 
     @pytest.mark.parametrize(
         "content", [b"\xff", b'{"title": "\xff"}', b'{"title": "\xed\xa0\x80"}', b"\xef\xbb\xbf{}"]
     )
-    async def test_what_is_not_utf8_is_400(self, alice: Client, content: bytes) -> None:
+    async def test_invalid_utf8_is_400(self, alice: Client, content: bytes) -> None:
         assert_problem(await alice.post(alice.todos(), content=content, headers=JSON), 400)
 
     @pytest.mark.parametrize("resource", ["todos", "tasks"])
@@ -100,29 +100,29 @@ class TestBody:
         assert_problem(response, 400, "The body is nested too deeply: 32 levels are allowed")
 
     @pytest.mark.parametrize("opened", [b"[", b'{"a":', b'{"title": ['])
-    async def test_nesting_that_never_ends_is_400(self, alice: Client, opened: bytes) -> None:
+    async def test_unclosed_deep_nesting_is_400(self, alice: Client, opened: bytes) -> None:
         assert_problem(await alice.post(alice.todos(), content=opened * 50_000, headers=JSON), 400)
 
-    async def test_nesting_up_to_the_limit_is_told_what_is_wrong(self, alice: Client) -> None:
+    async def test_nesting_up_to_the_limit_is_validated(self, alice: Client) -> None:
         for content in (b"[" * 32 + b"]" * 32, b'{"title": ' + b"[" * 31 + b"]" * 31 + b"}"):
             assert_problem(await alice.post(alice.todos(), content=content, headers=JSON), 422)
 
-    async def test_nesting_without_an_end_is_400(self, alice: Client) -> None:
+    async def test_nesting_of_a_whole_body_is_400(self, alice: Client) -> None:
         for content in (b"[" * 100_000, b'{"a":' * 100_000, b'{"title": ' + b"[" * 100_000):
             assert_problem(await alice.post(alice.todos(), content=content, headers=JSON), 400)
 
     @pytest.mark.parametrize(
         "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "", "json"]
     )
-    async def test_another_type_is_415(self, alice: Client, kind: str) -> None:
+    async def test_other_media_types_are_415(self, alice: Client, kind: str) -> None:
         headers = {"Content-Type": kind}
         assert_problem(await alice.post(alice.todos(), content='{"title": "x"}', headers=headers), 415)
         assert_problem(await alice.patch(alice.todos(uuid4()), content=b"\xff" * 2_000_000, headers=headers), 415)
 
-    async def test_no_type_is_415(self, alice: Client) -> None:
+    async def test_missing_media_type_is_415(self, alice: Client) -> None:
         assert_problem(await alice.post(alice.todos(), content=b'{"title": "x"}'), 415)
 
-    async def test_a_merge_patch_is_for_patch(self, alice: Client) -> None:
+    async def test_merge_patch_media_type_is_only_for_patch(self, alice: Client) -> None:
         headers = {"Content-Type": "application/merge-patch+json"}
         path = alice.todos((await alice.create())["id"])
         assert (await alice.patch(path, content='{"title": "x"}', headers=headers)).status_code == 200
@@ -130,11 +130,11 @@ class TestBody:
             assert_problem(await alice.request(method, where, content='{"title": "x"}', headers=headers), 415)
 
     @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "APPLICATION/JSON", " application/json ;"])
-    async def test_json_by_any_name_is_taken(self, alice: Client, kind: str) -> None:
+    async def test_every_json_media_type_is_accepted(self, alice: Client, kind: str) -> None:
         response = await alice.post(alice.todos(), content='{"title": "x"}', headers={"Content-Type": kind})
         assert response.status_code == 201
 
-    async def test_over_the_limit_is_413(self, alice: Client) -> None:
+    async def test_body_over_the_limit_is_413(self, alice: Client) -> None:
         async def chunks() -> AsyncIterator[bytes]:
             for _ in range(40):
                 yield b" " * 50_000
@@ -142,18 +142,18 @@ class TestBody:
         assert_problem(await alice.post(alice.todos(), content=b" " * 1_048_577, headers=JSON), 413)
         assert_problem(await alice.post(alice.todos(), content=chunks(), headers=JSON), 413)
 
-    async def test_up_to_the_limit_is_read(self, alice: Client) -> None:
+    async def test_body_up_to_the_limit_is_read(self, alice: Client) -> None:
         body = b'{"title": "x"}'.ljust(1_048_576)
         assert (await alice.post(alice.todos(), content=body, headers=JSON)).status_code == 201
 
-    async def test_a_wrong_body_outranks_a_wrong_parameter(self, alice: Client) -> None:
+    async def test_body_errors_precede_parameter_errors(self, alice: Client) -> None:
         url = f"{alice.todos()}?unknown=1"
         assert_problem(await alice.post(url, content="{}"), 415)
         assert_problem(await alice.post(url, content=b" " * 1_048_577, headers=JSON), 413)
         assert_problem(await alice.post(url, content="{", headers=JSON), 400)
         assert mistakes(await alice.post(url, json={"title": "x"})) == {"unknown": "Unknown query parameter"}
 
-    async def test_a_body_where_none_is_expected_is_ignored(self, alice: Client) -> None:
+    async def test_unexpected_body_is_ignored(self, alice: Client) -> None:
         todo = await alice.create()
         for method, path in (("GET", alice.todos()), ("DELETE", alice.todos(todo["id"]))):
             response = await alice.request(method, path, content=b"\xff{", headers={"Content-Type": "x/y"})
@@ -161,11 +161,11 @@ class TestBody:
 
 
 class TestInvalid:
-    async def test_everything_wrong_is_named(self, alice: Client) -> None:
+    async def test_all_errors_are_reported_at_once(self, alice: Client) -> None:
         response = await alice.post(alice.todos(), json={"title": "", "priority": "x", "tags": ["a", 1], "id": 1})
         assert mistakes(response).keys() == {"/title", "/priority", "/tags/1", "/id"}
 
-    async def test_a_parameter_is_named(self, alice: Client) -> None:
+    async def test_invalid_parameter_is_reported(self, alice: Client) -> None:
         response = await alice.get(f"{alice.todos()}?limit=0&offset=x&nope=1")
         assert mistakes(response).keys() == {"limit", "offset", "nope"}
         assert all("pointer" not in error for error in response.json()["errors"])
@@ -199,7 +199,7 @@ class TestCrash:
             ImproperlyConfiguredException("hunter2"),
         ],
     )
-    async def test_is_a_bare_500(
+    async def test_unexpected_error_is_500_without_details(
         self, alice: Client, monkeypatch: pytest.MonkeyPatch, error: Exception, logs: list[Any]
     ) -> None:
         self.crash(monkeypatch, error)
@@ -209,7 +209,7 @@ class TestCrash:
         assert "hunter2" not in response.text + str(response.headers) + str(logs)
         assert "Traceback" not in response.text + str(logs)
 
-    async def test_is_logged_with_its_request_and_place(
+    async def test_unexpected_error_is_logged_with_request_and_place(
         self, alice: Client, monkeypatch: pytest.MonkeyPatch, logs: list[Any]
     ) -> None:
         self.crash(monkeypatch, RuntimeError("hunter2"))
@@ -218,7 +218,7 @@ class TestCrash:
         assert fault["request_id"] == response.headers["x-request-id"]
         assert fault["error"] == ["builtins.RuntimeError"]
 
-    async def test_sql_is_neither_answered_nor_logged(
+    async def test_sql_is_neither_returned_nor_logged(
         self, alice: Client, monkeypatch: pytest.MonkeyPatch, logs: list[Any]
     ) -> None:
         async def fails(self: Any, item_id: UUID) -> None:
@@ -230,7 +230,9 @@ class TestCrash:
         for word in ("missing", "SELECT", "hunter2", "42P01"):
             assert word not in response.text + str(logs)
 
-    async def test_the_next_request_is_served(self, alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_request_after_an_unexpected_error_is_served(
+        self, alice: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         todo = await alice.create()
         with monkeypatch.context() as patched:
             self.crash(patched, MemoryError())
@@ -239,7 +241,7 @@ class TestCrash:
 
 
 class TestDatabaseAway:
-    async def test_every_operation_of_a_user_is_503(self, away: Litestar) -> None:
+    async def test_every_operation_is_503_without_database(self, away: Litestar) -> None:
         transport = asgi_transport(away)
         headers = {"Authorization": f"Bearer {token_for('alice')}"}
         async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=headers) as client:
@@ -250,13 +252,13 @@ class TestDatabaseAway:
                     assert_problem(response, 503, "The database is unavailable, try again later")
                     assert response.headers["retry-after"].isdigit()
 
-    async def test_tells_nothing_of_the_database(self, away: Litestar, logs: list[Any]) -> None:
+    async def test_unavailable_database_is_not_described(self, away: Litestar, logs: list[Any]) -> None:
         answer = await ask(away, "/api/alice/todos", bearer("alice"))
         assert answer.status == 503
         for word in ("hunter2", "someone", "127.0.0.1", "nothing", "refused"):
             assert word not in answer.body.decode() + str(answer.headers) + str(logs)
 
-    async def test_who_asks_still_comes_first(self, away: Litestar) -> None:
+    async def test_authentication_precedes_503(self, away: Litestar) -> None:
         assert (await ask(away, "/api/alice/todos")).status == 401
         assert (await ask(away, "/api/alice/todos", bearer("bob"))).status == 403
         assert (await ask(away, "/nowhere", bearer("bob"))).status == 404
@@ -267,20 +269,20 @@ class TestRequestId:
         "given",
         ["1", "abc-123", "7c9e6679-7425-40de-944b-e07fc1f90ae7", "a/b+c=", "x" * 128, "Root=1-67891233-abc:~@."],
     )
-    async def test_a_sane_one_is_echoed(self, anonymous: httpx.AsyncClient, given: str) -> None:
+    async def test_valid_request_id_is_echoed(self, anonymous: httpx.AsyncClient, given: str) -> None:
         response = await anonymous.get("/api/health", headers={"X-Request-ID": given})
         assert assert_problem(response, 401)["request_id"] == given
 
     @pytest.mark.parametrize("given", ["", " ", "a b", "x" * 129, "ä", "<script>", "a,b", 'a"b', "a\tb", "\x00", "a\n"])
-    async def test_any_other_is_replaced(self, app: Litestar, given: str) -> None:
+    async def test_invalid_request_id_is_replaced(self, app: Litestar, given: str) -> None:
         answer = await ask(app, "/api/health", ("X-Request-ID", given))
         assert UUID(answer.headers["x-request-id"]).version == 7
 
-    async def test_is_a_fresh_one_each_time(self, alice: Client) -> None:
+    async def test_request_id_is_unique(self, alice: Client) -> None:
         ids = {(await alice.get(alice.todos())).headers["x-request-id"] for _ in range(5)}
         assert len(ids) == 5
 
-    async def test_is_in_the_log_of_the_request(self, alice: Client, logs: list[Any]) -> None:
+    async def test_request_id_is_logged(self, alice: Client, logs: list[Any]) -> None:
         await alice.get(alice.todos(), headers={"X-Request-ID": "abc"})
         (line,) = logs
         assert (line["request_id"], line["method"], line["status"]) == ("abc", "GET", 200)
@@ -312,7 +314,7 @@ class TestFrame:
 
         return send
 
-    async def test_security_headers_are_on_every_kind_of_answer(self, all_kinds: Callable[[], Any]) -> None:
+    async def test_every_response_has_security_headers(self, all_kinds: Callable[[], Any]) -> None:
         answers = await all_kinds()
         assert sorted(answers) == [200, 201, 204, 304, 400, 401, 403, 404, 405, 412, 413, 415, 422]
         for answer in answers.values():
@@ -323,24 +325,24 @@ class TestFrame:
             assert "strict-transport-security" not in answer.headers
             assert "server" not in answer.headers
 
-    async def test_json_may_load_nothing(self, all_kinds: Callable[[], Any]) -> None:
+    async def test_json_has_a_strict_csp(self, all_kinds: Callable[[], Any]) -> None:
         for status, answer in (await all_kinds()).items():
             if status not in (204, 304):
                 assert answer.headers["content-security-policy"] == "default-src 'none'"
 
-    async def test_no_header_comes_twice(self, all_kinds: Callable[[], Any]) -> None:
+    async def test_no_header_is_repeated(self, all_kinds: Callable[[], Any]) -> None:
         for answer in (await all_kinds()).values():
             names = [name.lower() for name, _ in answer.headers.raw]
             assert len(names) == len(set(names))
 
-    async def test_an_answer_without_content_says_so(self, all_kinds: Callable[[], Any]) -> None:
+    async def test_response_without_content_has_no_content_headers(self, all_kinds: Callable[[], Any]) -> None:
         answers = await all_kinds()
         for status in (204, 304):
             assert answers[status].content == b""
             assert not {"content-type", "content-length"} & answers[status].headers.keys()
         assert answers[304].headers["etag"] == '"1"'
 
-    async def test_production_asks_for_https(self, settings: Settings) -> None:
+    async def test_production_sends_hsts(self, settings: Settings) -> None:
         app = create_app(settings.model_copy(update={"environment": "production"}))
         async with running(app):
             for headers in ((), (bearer("alice"),)):
@@ -350,7 +352,7 @@ class TestFrame:
 
 
 class TestLog:
-    async def test_has_no_path_token_or_body(self, alice: Client, logs: list[Any]) -> None:
+    async def test_log_has_no_path_token_or_body(self, alice: Client, logs: list[Any]) -> None:
         await alice.create(title="my private matter")
         await alice.get(f"{alice.todos()}?tag=intimate")
         await alice.post(alice.todos(), json={"title": 1, "very private": 2})
@@ -358,7 +360,7 @@ class TestLog:
         for word in ("private", "intimate", "Bearer", "eyJ", alice.user_id):
             assert word not in str(logs)
 
-    async def test_is_silent_below_its_level(self, settings: Settings, logs: list[Any]) -> None:
+    async def test_log_is_silent_below_its_level(self, settings: Settings, logs: list[Any]) -> None:
         app = create_app(settings.model_copy(update={"log_level": "error"}))
         async with running(app):
             assert (await ask(app, "/api/health")).status == 401
@@ -366,7 +368,7 @@ class TestLog:
         create_app(settings)  # logging is global: back to what it was
         assert logs == []
 
-    async def test_tells_what_was_refused_and_no_more_at_warning(self, settings: Settings, logs: list[Any]) -> None:
+    async def test_log_at_warning_has_only_refusals(self, settings: Settings, logs: list[Any]) -> None:
         app = create_app(settings.model_copy(update={"log_level": "warning"}))
         async with running(app):
             assert (await ask(app, "/api/health")).status == 401
@@ -381,7 +383,7 @@ def _filled(path: str, client: Client, todo: dict[str, Any]) -> str:
 
 
 class TestHead:
-    async def test_answers_as_get_without_the_body(self, app: Litestar, alice: Client) -> None:
+    async def test_head_equals_get_without_body(self, app: Litestar, alice: Client) -> None:
         todo = await alice.create()
         paths = [item.path for item in operations(app) if item.method == "GET"]
         filled = [_filled(path, alice, todo) for path in paths]
@@ -393,24 +395,24 @@ class TestHead:
                 del answer.headers["x-request-id"]
             assert head.headers == got.headers
 
-    async def test_takes_conditions(self, alice: Client) -> None:
+    async def test_head_checks_conditions(self, alice: Client) -> None:
         todo = await alice.create()
         response = await alice.head(alice.todos(todo["id"]), headers={"If-None-Match": '"1"'})
         assert response.status_code == 304
 
-    async def test_errors_are_those_of_get(self, alice: Client) -> None:
+    async def test_head_errors_equal_those_of_get(self, alice: Client) -> None:
         missing = await alice.head(alice.todos(uuid4()))
         assert (missing.status_code, missing.content) == (404, b"")
         assert missing.headers["content-type"] == "application/problem+json"
         assert (await alice.head(f"{alice.todos()}?limit=0")).status_code == 422
 
-    async def test_is_logged_as_head(self, alice: Client, logs: list[Any]) -> None:
+    async def test_head_is_logged_as_head(self, alice: Client, logs: list[Any]) -> None:
         await alice.head(alice.todos())
         assert logs[0]["method"] == "HEAD"
 
 
 class TestOptions:
-    async def test_names_the_methods(self, alice: Client) -> None:
+    async def test_options_names_the_methods(self, alice: Client) -> None:
         cases = {
             alice.todos(): "GET, HEAD, OPTIONS, POST",
             alice.todos(uuid4()): "DELETE, GET, HEAD, OPTIONS, PATCH, PUT",
@@ -421,7 +423,7 @@ class TestOptions:
             response = await alice.options(path)
             assert (response.status_code, response.headers["allow"]) == (204, allowed)
 
-    async def test_of_an_unknown_path_is_404(self, alice: Client) -> None:
+    async def test_options_of_an_unknown_path_is_404(self, alice: Client) -> None:
         assert_problem(await alice.options(alice.path("nowhere")), 404)
 
 

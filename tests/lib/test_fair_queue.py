@@ -78,11 +78,11 @@ async def play(steps: list[tuple[str, str]], most: int, total: int | None) -> No
 
 @given(STEPS, st.integers(1, 3), st.none() | st.integers(1, 8))
 @settings(max_examples=150, deadline=None)
-def test_no_place_is_lost_and_nobody_waits_in_vain(steps: list[tuple[str, str]], most: int, total: int | None) -> None:
+def test_no_slot_is_lost_and_every_waiter_is_served(steps: list[tuple[str, str]], most: int, total: int | None) -> None:
     asyncio.run(play(steps, most, total))
 
 
-async def test_the_last_quarter_is_for_keys_without_a_place() -> None:
+async def test_last_quarter_is_reserved_for_keys_without_a_slot() -> None:
     queue = FairQueue(8, total=8)
     assert [queue.take("greedy") for _ in range(8)].count(True) == 6
     assert [queue.take(key) for key in ("one", "two", "three")] == [True, True, False]
@@ -105,7 +105,7 @@ async def test_keys_are_served_in_turn() -> None:
     assert "".join(served) == "abaa"
 
 
-async def test_one_that_needs_all_places_waits_for_all_and_keeps_its_turn() -> None:
+async def test_request_for_all_slots_keeps_its_turn() -> None:
     queue, served = FairQueue(2), list[str]()
 
     async def visit(name: str, places: int) -> None:
@@ -123,7 +123,7 @@ async def test_one_that_needs_all_places_waits_for_all_and_keeps_its_turn() -> N
     assert served == ["all", "one"]
 
 
-async def test_too_many_who_wait_are_refused_at_once() -> None:
+async def test_too_many_waiters_are_refused_at_once() -> None:
     queue = FairQueue(1)
     queue.take("key")
     task = asyncio.create_task(queue.wait("key", 60, most_waiting=1))

@@ -23,15 +23,15 @@ def failing(message: str) -> Exception:
 
 
 class TestWhere:
-    def test_names_the_errors_and_the_place(self) -> None:
+    def test_exception_summary_has_classes_and_place(self) -> None:
         told = exception_summary(failing("hunter2"))
         assert told["error"] == ["builtins.ValueError", "builtins.KeyError"]
         assert [place.split(" ")[1] for place in told["at"]] == ["failing"]
 
-    def test_says_nothing_of_what_was_in_it(self) -> None:
+    def test_exception_summary_has_no_message(self) -> None:
         assert "hunter2" not in json.dumps(exception_summary(failing("hunter2")))
 
-    def test_ends_for_errors_that_cause_each_other(self) -> None:
+    def test_exception_summary_of_circular_causes_ends(self) -> None:
         first, second = ValueError(), KeyError()
         first.__context__, second.__context__ = second, first
         assert len(exception_summary(first)["error"]) == 5
@@ -42,7 +42,7 @@ class TestServerLog:
     def line(self) -> _Line:
         return _Line(pretty=False)
 
-    def test_is_one_line_without_a_traceback(self, line: _Line) -> None:
+    def test_server_error_is_one_line_without_traceback(self, line: _Line) -> None:
         error = failing("hunter2")
         record = logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, "It\nfailed", (), (ValueError, error, None))
         event = json.loads(line.format(record))
@@ -50,7 +50,7 @@ class TestServerLog:
         assert event["error"][0] == "builtins.ValueError"
         assert "hunter2" not in line.format(record)
 
-    def test_is_one_line_whatever_is_in_it(self) -> None:
+    def test_server_log_line_has_no_line_breaks(self) -> None:
         for message, told in (("", ""), ("\n", ""), ("a\x1b[31m\u2028b", "a\x1b[31m"), ("%s", "%s")):
             record = logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, message, (), None)
             text = _Line(pretty=False).format(record)
@@ -58,11 +58,11 @@ class TestServerLog:
             assert text.isascii()
             assert text.isprintable()
 
-    def test_a_terminal_is_not_given_escapes(self) -> None:
+    def test_server_log_has_no_terminal_escapes(self) -> None:
         record = logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, "a\x1b[2Jb", (), None)
         assert "\x1b[2J" not in _Line(pretty=True).format(record)
 
-    def test_lines_of_a_kind_are_so_many_in_a_minute(self) -> None:
+    def test_server_log_lines_per_minute_are_limited(self) -> None:
         now = [0.0]
         bounded = _Bounded(lambda: now[0])
         first, second = (logging.LogRecord("uvicorn.error", 30, "", 0, text, (), None) for text in ("one", "two"))
@@ -71,7 +71,7 @@ class TestServerLog:
         now[0] = 60.0
         assert bounded.filter(first)
 
-    def test_tracebacks_of_libraries_lose_what_was_in_them(self, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_tracebacks_of_libraries_have_no_messages(self, capfd: pytest.CaptureFixture[str]) -> None:
         code = (
             "import logging.config; from app.lib.log import uvicorn_logging; from app.lib.settings import Settings\n"
             "logging.config.dictConfig(uvicorn_logging(Settings(_env_file=None)))\n"
@@ -83,6 +83,6 @@ class TestServerLog:
         assert (event["event"], event["error"]) == ("Task failed", ["builtins.ValueError"])
 
     @pytest.mark.parametrize(("level", "expected"), [("debug", "DEBUG"), ("info", "WARNING"), ("error", "WARNING")])
-    def test_what_is_below_a_warning_is_for_debugging(self, level: str, expected: str) -> None:
+    def test_server_log_below_warning_is_debug(self, level: str, expected: str) -> None:
         config = uvicorn_logging(Settings(_env_file=None, log_level=level))
         assert config["loggers"]["uvicorn"]["level"] == expected

@@ -34,7 +34,7 @@ HOSTS = st.from_regex(r"[A-Za-z0-9-]{1,12}(\.[A-Za-zÀ-ɏ0-9-]{1,12}){0,3}", ful
         ("http://1.example", "http://1.example"),
     ],
 )
-def test_an_origin_becomes_what_browsers_send(text: str, origin: str) -> None:
+def test_origin_is_normalized_to_what_browsers_send(text: str, origin: str) -> None:
     assert normalise_origin(text) == origin
 
 
@@ -72,7 +72,7 @@ def test_an_origin_becomes_what_browsers_send(text: str, origin: str) -> None:
         ("http://1_0.1", "no IPv4 address"),
     ],
 )
-def test_an_origin_that_matches_nothing_is_refused(text: str, told: str) -> None:
+def test_origin_that_cannot_match_is_refused(text: str, told: str) -> None:
     with pytest.raises(ValueError, match=told.replace("*", r"\*")) as error:
         normalise_origin(text)
     assert "hunter2" not in str(error.value)
@@ -91,7 +91,7 @@ def test_an_origin_that_matches_nothing_is_refused(text: str, told: str) -> None
         ("[0:0::1]", "[::1]"),
     ],
 )
-def test_a_host_becomes_what_clients_send(text: str, host: str) -> None:
+def test_host_is_normalized_to_what_clients_send(text: str, host: str) -> None:
     assert normalise_host(text) == host
 
 
@@ -112,18 +112,18 @@ def test_a_host_becomes_what_clients_send(text: str, host: str) -> None:
         ("", "host"),
     ],
 )
-def test_a_host_that_matches_nothing_is_refused(text: str, told: str) -> None:
+def test_host_that_cannot_match_is_refused(text: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         normalise_host(text)
 
 
-def test_every_entry_that_is_wrong_is_told() -> None:
+def test_every_invalid_entry_is_reported() -> None:
     with pytest.raises(ValueError, match=r"entry 1 .*; entry 3 "):
         each(["x", "https://a.example", "https://b.example/"], normalise_origin)
 
 
 @given(host=HOSTS, port=st.none() | st.integers(1, 65535), scheme=st.sampled_from(["http", "https"]))
-def test_an_origin_is_as_httpx_sends_it(host: str, port: int | None, scheme: str) -> None:
+def test_normalized_origin_equals_that_of_httpx(host: str, port: int | None, scheme: str) -> None:
     text = f"{scheme}://{host}" + (f":{port}" if port else "")
     with suppress(ValueError, httpx.InvalidURL):
         origin = normalise_origin(text)
@@ -135,13 +135,13 @@ def test_an_origin_is_as_httpx_sends_it(host: str, port: int | None, scheme: str
 @given(text=st.text(max_size=30))
 @example(text="://")
 @example(text="http://[")
-def test_any_text_is_normalised_once_or_refused(text: str) -> None:
+def test_normalization_of_any_text_is_stable_or_refused(text: str) -> None:
     for normalise in (normalise_origin, normalise_host):
         with suppress(ValueError):
             assert normalise(normalise(text)) == normalise(text)
 
 
-async def test_a_browser_of_a_normalised_origin_gets_in() -> None:
+async def test_normalized_origin_is_allowed() -> None:
     settings = Settings(
         _env_file=None,
         environment="test",

@@ -27,7 +27,7 @@ class Clock:
 
 class TestRateLimit:
     @pytest.mark.parametrize("limit", [1, 2, 3, 7, 60, 600, 1_000_000])
-    async def test_lets_exactly_the_limit_through_at_once(self, limit: int) -> None:
+    async def test_rate_limit_allows_exactly_the_limit(self, limit: int) -> None:
         limiter = RateLimit("user", limit, Clock())
         for _ in range(min(limit, 1000)):
             await limiter.take("alice")
@@ -37,7 +37,7 @@ class TestRateLimit:
             assert 1 <= int(refused.value.headers["Retry-After"]) <= 60
         await limiter.take("bob")
 
-    async def test_one_more_after_as_long_as_it_says(self) -> None:
+    async def test_rate_limit_allows_one_more_after_retry_after(self) -> None:
         clock = Clock()
         limiter = RateLimit("user", 6, clock)
         for _ in range(6):
@@ -48,7 +48,7 @@ class TestRateLimit:
             clock.now += int(refused.value.headers["Retry-After"])
             await limiter.take("alice")
 
-    async def test_refused_ones_do_not_count(self) -> None:
+    async def test_refused_requests_do_not_count(self) -> None:
         clock = Clock()
         limiter = RateLimit("user", 2, clock)
         await limiter.take("alice")
@@ -60,7 +60,7 @@ class TestRateLimit:
         assert dict(await limiter.take("alice"))[b"ratelimit"] == b'"user";r=1;t=30'
 
     @pytest.mark.parametrize("limit", [1, 2, 3, 7, 60, 600])
-    async def test_headers_never_exceed_their_window(self, limit: int) -> None:
+    async def test_rate_limit_headers_stay_within_the_window(self, limit: int) -> None:
         clock = Clock()
         limiter = RateLimit("user", limit, clock)
         for step in range(3 * limit):
@@ -74,7 +74,7 @@ class TestRateLimit:
             assert 1 <= int(seconds) <= 60
             clock.now += 0.1 * step % 31
 
-    async def test_a_single_one_is_not_two_in_a_window(self) -> None:
+    async def test_limit_of_one_is_not_two_in_a_window(self) -> None:
         clock = Clock()
         limiter = RateLimit("user", 1, clock)
         await limiter.take("alice")
@@ -84,18 +84,18 @@ class TestRateLimit:
         clock.now += 0.1
         await limiter.take("alice")
 
-    async def test_zero_switches_off(self) -> None:
+    async def test_rate_limit_of_zero_is_disabled(self) -> None:
         limiter = RateLimit("user", 0)
         assert [await limiter.take("alice") for _ in range(1000)] == [[]] * 1000
 
-    async def test_memory_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_rate_limit_memory_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(rate_limit, "MAX_KEYS", 10)
         limiter = RateLimit("address", 5, Clock())
         for number in range(1000):
             await limiter.take(str(number))
         assert len(limiter._full_at) == 10
 
-    async def test_a_busy_key_is_not_the_one_forgotten(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_busy_key_is_not_evicted(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(rate_limit, "MAX_KEYS", 10)
         limiter = RateLimit("address", 5, Clock())
         for number in range(5):
@@ -124,7 +124,9 @@ class TestClientAddress:
             (None, [b"198.51.100.1"], "unknown"),
         ],
     )
-    def test_believes_only_trusted_proxies(self, peer: str | None, forwarded: list[bytes], expected: str) -> None:
+    def test_forwarded_address_needs_a_trusted_proxy(
+        self, peer: str | None, forwarded: list[bytes], expected: str
+    ) -> None:
         headers = [(b"x-forwarded-for", value) for value in forwarded]
         scope: Any = {"client": (peer, 1) if peer else None, "headers": headers}
         assert ClientAddress(["10.0.0.0/8"]).of(scope) == expected
@@ -144,7 +146,7 @@ def _client(app: Litestar, address: str) -> httpx.AsyncClient:
 
 
 class TestOverHttp:
-    async def test_a_user_is_limited_and_nobody_else(self, limited: Callable[..., httpx.AsyncClient]) -> None:
+    async def test_rate_limit_is_per_user(self, limited: Callable[..., httpx.AsyncClient]) -> None:
         client = limited()
         alice, bob = ({"Authorization": f"Bearer {token_for(name)}"} for name in ("limited-alice", "limited-bob"))
         for left in range(4, -1, -1):
@@ -157,7 +159,9 @@ class TestOverHttp:
         assert int(refused.headers["retry-after"]) >= 1
         assert (await client.get("/api/limited-bob/todos", headers=bob)).status_code == 200
 
-    async def test_failures_are_limited_by_address(self, limited: Callable[..., httpx.AsyncClient]) -> None:
+    async def test_failed_authentications_are_limited_by_address(
+        self, limited: Callable[..., httpx.AsyncClient]
+    ) -> None:
         client = limited()
         bad = {"Authorization": "Bearer nonsense"}
         attacker, honest = {"X-Forwarded-For": "203.0.113.9"}, {"X-Forwarded-For": "203.0.113.10"}
@@ -166,7 +170,9 @@ class TestOverHttp:
         assert_problem(await client.get("/api/x/todos", headers=bad | attacker), 429)
         assert (await client.get("/api/x/todos", headers=bad | honest)).status_code == 401
 
-    async def test_failures_of_an_ipv6_customer_count_together(self, limited: Callable[..., httpx.AsyncClient]) -> None:
+    async def test_failed_authentications_of_an_ipv6_prefix_count_together(
+        self, limited: Callable[..., httpx.AsyncClient]
+    ) -> None:
         client, bad = limited(), {"Authorization": "Bearer nonsense"}
         answers = [
             (await client.get("/", headers=bad | {"X-Forwarded-For": address})).status_code
@@ -176,14 +182,16 @@ class TestOverHttp:
         neighbour = {"X-Forwarded-For": "2001:db8:5:200::1"}
         assert (await client.get("/", headers=bad | neighbour)).status_code == 401
 
-    async def test_good_tokens_pass_where_others_fail(self, limited: Callable[..., httpx.AsyncClient]) -> None:
+    async def test_valid_tokens_pass_while_failures_are_limited(
+        self, limited: Callable[..., httpx.AsyncClient]
+    ) -> None:
         client = limited("203.0.113.77")
         for _ in range(10):
             await client.get("/", headers={"Authorization": "Bearer nonsense"})
         good = {"Authorization": f"Bearer {token_for('limited-carol')}"}
         assert (await client.get("/api/limited-carol/todos", headers=good)).status_code == 200
 
-    async def test_a_forged_address_does_not_help(self, limited: Callable[..., httpx.AsyncClient]) -> None:
+    async def test_forged_address_does_not_evade_the_limit(self, limited: Callable[..., httpx.AsyncClient]) -> None:
         client = limited("203.0.113.78")
         answers = [
             (await client.get("/", headers={"X-Forwarded-For": f"198.51.100.{number}"})).status_code

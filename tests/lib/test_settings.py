@@ -35,7 +35,7 @@ def problems(environ: pytest.MonkeyPatch, **values: str) -> dict[str, str]:
 
 
 class TestProblems:
-    def test_are_all_named_at_once(self, environ: pytest.MonkeyPatch) -> None:
+    def test_all_problems_of_settings_are_reported_at_once(self, environ: pytest.MonkeyPatch) -> None:
         wrong = {
             "ENVIRONMENT": "staging",
             "DATABASE_URL": "mysql://u:hunter2@h/d",
@@ -50,21 +50,21 @@ class TestProblems:
         }
         assert problems(environ, **wrong).keys() == wrong.keys()
 
-    def test_say_what_to_set_in_a_line(self, environ: pytest.MonkeyPatch) -> None:
+    def test_problem_names_the_setting_in_one_line(self, environ: pytest.MonkeyPatch) -> None:
         found = problems(environ, DATABASE_URL="localhost", BETTER_AUTH_SECRET="short")
         assert "postgresql://user:password@host:5432/database" in found["DATABASE_URL"]
         assert "openssl" in found["BETTER_AUTH_SECRET"]
         assert "5 bytes" in found["BETTER_AUTH_SECRET"]
         assert all("\n" not in line for line in found.values())
 
-    def test_repeat_no_secret(self, environ: pytest.MonkeyPatch) -> None:
+    def test_problem_does_not_repeat_a_secret(self, environ: pytest.MonkeyPatch) -> None:
         values = {"BETTER_AUTH_SECRET": "hunter2", "BODY_LIMIT": "hunter2", "ENVIRONMENT": "hunter2"}
         for url in ("hunter2", "x://u:hunter2@h/d", "postgresql://u:hunter2@h/d?sslmode=x", "postgresql://u:hunter2@h"):
             assert "hunter2" not in str(problems(environ, DATABASE_URL=url, **values))
         for url in ("redis://u:hunter2", "redis://u:hunter2@h:x"):
             assert "hunter2" not in str(problems(environ, RATE_LIMIT_STORE_URL=url))
 
-    def test_repeat_no_secret_when_constructed(self) -> None:
+    def test_validation_error_does_not_repeat_a_secret(self) -> None:
         with pytest.raises(ValidationError) as error:
             Settings(better_auth_secret="hunter2", database_url="mysql://u:hunter2@h/d")
         assert "hunter2" not in str(error.value)
@@ -81,14 +81,14 @@ class TestProblems:
             "https://a?b",
         ],
     )
-    def test_an_origin_is_exact(self, environ: pytest.MonkeyPatch, origins: str) -> None:
+    def test_cors_origin_must_be_exact(self, environ: pytest.MonkeyPatch, origins: str) -> None:
         assert problems(environ, CORS_ORIGINS=origins).keys() == {"CORS_ORIGINS"}
 
     @pytest.mark.parametrize(
         "name", [name.upper() for name, field in Settings.model_fields.items() if field.annotation == list[str]]
     )
     @pytest.mark.parametrize("commas", [",", " , ,"])
-    def test_a_list_of_commas_is_refused(self, environ: pytest.MonkeyPatch, name: str, commas: str) -> None:
+    def test_list_of_only_commas_is_refused(self, environ: pytest.MonkeyPatch, name: str, commas: str) -> None:
         assert "between its commas" in problems(environ, **{name: commas})[name]
 
     @pytest.mark.parametrize(
@@ -115,29 +115,29 @@ class TestProblems:
             ("TRUSTED_PROXIES", "proxy", "like 10.0.0.0/8"),
         ],
     )
-    def test_what_can_never_match_is_refused(
+    def test_audience_that_cannot_match_is_refused(
         self, environ: pytest.MonkeyPatch, name: str, text: str, told: str
     ) -> None:
         issuer = {"BETTER_AUTH_ISSUER": "https://app.example.com"}  # RESOURCE needs one
         assert told in problems(environ, **{**issuer, name: text})[name]
 
     @pytest.mark.parametrize("names", ["*", "X App", "x:y", "X-A;X-B", "X-A\nX-B", "m\u00fcller"])
-    def test_an_allowed_header_has_a_name(self, environ: pytest.MonkeyPatch, names: str) -> None:
+    def test_allowed_header_must_have_a_name(self, environ: pytest.MonkeyPatch, names: str) -> None:
         assert problems(environ, CORS_ALLOW_HEADERS=names).keys() == {"CORS_ALLOW_HEADERS"}
 
     @pytest.mark.parametrize("path", ["/", "/api", "health", "/api/health/", "/api/*", "/api/alice/todos", "*"])
-    def test_no_other_path_can_be_opened(self, environ: pytest.MonkeyPatch, path: str) -> None:
+    def test_only_known_paths_can_be_opened(self, environ: pytest.MonkeyPatch, path: str) -> None:
         assert problems(environ, OPEN_PATHS=path).keys() == {"OPEN_PATHS"}
 
 
 class TestSecrecy:
-    def test_the_representation_hides_secrets(self, environ: pytest.MonkeyPatch) -> None:
+    def test_settings_representation_hides_secrets(self, environ: pytest.MonkeyPatch) -> None:
         settings = load(environ, BETTER_AUTH_SECRET=SECRET, DATABASE_URL=URL)
         for text in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):
             assert SECRET not in text
             assert "hunter2" not in text
 
-    def test_they_cannot_be_changed(self, environ: pytest.MonkeyPatch) -> None:
+    def test_settings_are_immutable(self, environ: pytest.MonkeyPatch) -> None:
         settings = load(environ, BETTER_AUTH_SECRET=SECRET)
         with pytest.raises(ValidationError):
             settings.environment = Environment.PRODUCTION  # type: ignore[misc]
@@ -156,7 +156,7 @@ class TestValues:
         assert settings.cors_origins == ["https://a.example", "http://localhost:3000"]
         assert (settings.better_auth_audience, settings.user_id_claims) == (["web"], ["user.id", "sub"])
 
-    def test_blank_is_unset(self, environ: pytest.MonkeyPatch) -> None:
+    def test_blank_setting_is_unset(self, environ: pytest.MonkeyPatch) -> None:
         settings = load(environ, DATABASE_URL=" ", RESOURCE="", CORS_ORIGINS="", OPEN_PATHS=" ")
         assert settings.database_url is None
         assert settings.resource is None
@@ -165,13 +165,13 @@ class TestValues:
 
     @pytest.mark.parametrize("name", sorted(Settings.model_fields.keys() - {"environment", "data_dir"}))
     @pytest.mark.parametrize("blank", ["", " \t"])
-    def test_a_blank_value_is_the_default(self, environ: pytest.MonkeyPatch, name: str, blank: str) -> None:
+    def test_blank_setting_is_the_default(self, environ: pytest.MonkeyPatch, name: str, blank: str) -> None:
         default = Settings.model_fields[name].default
         settings = load(environ, **{"BETTER_AUTH_JWKS_FILE": "/dev/null", name.upper(): blank})
         if name != "better_auth_secret":  # made in development
             assert getattr(settings, name) == default
 
-    def test_a_blank_environment_is_refused(self, environ: pytest.MonkeyPatch) -> None:
+    def test_blank_environment_is_refused(self, environ: pytest.MonkeyPatch) -> None:
         assert problems(environ, ENVIRONMENT="").keys() == {"ENVIRONMENT"}
 
     @pytest.mark.parametrize(
@@ -193,7 +193,9 @@ class TestValues:
             ("ALLOWED_HOSTS", "API.example.com., [::0:1]", ["api.example.com", "[::1]"]),
         ],
     )
-    def test_are_normalised(self, environ: pytest.MonkeyPatch, name: str, text: str, value: object) -> None:
+    def test_setting_values_are_normalized(
+        self, environ: pytest.MonkeyPatch, name: str, text: str, value: object
+    ) -> None:
         issuer = {"BETTER_AUTH_ISSUER": "https://app.example.com"}  # RESOURCE needs one
         assert getattr(load(environ, **{**issuer, name: text}), name.lower()) == value
 
@@ -217,20 +219,22 @@ class TestValues:
         "mark", ["\u200b", "\ufeff", "\u00ad", "\x7f", '"', "'", "`", "\u00bb", "\u201e", "\u201d", "\uff02"]
     )
     @pytest.mark.parametrize("name", ["BETTER_AUTH_SECRET", "BETTER_AUTH_SECRET_PREVIOUS"])
-    def test_one_mark_at_an_end_of_a_secret_is_refused(self, environ: pytest.MonkeyPatch, name: str, mark: str) -> None:
+    def test_unbalanced_quote_around_a_secret_is_refused(
+        self, environ: pytest.MonkeyPatch, name: str, mark: str
+    ) -> None:
         for secret in (f"{SECRET}{mark}", f"{mark}{SECRET}"):
             line = problems(environ, **{name: secret})[name]
             assert "begins or ends with" in line
             assert SECRET not in line
         assert load(environ, **{name: f"{SECRET}{mark}inside"})
 
-    def test_a_file_s_quotes_are_not_part_of_a_value(self, environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_quotes_in_the_env_file_are_removed(self, environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
         secret = "0123456789${HOME}$x#'abcdef012345"
         (tmp_path / "settings").write_text("BETTER_AUTH_SECRET='{}'\n".format(secret.replace("'", "\\'")))
         settings = load(environ, ENV_FILE=str(tmp_path / "settings"))
         assert settings.secrets == [secret.encode()]
 
-    def test_a_file_that_cannot_be_read_is_a_problem(self, environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_unreadable_env_file_is_a_problem(self, environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
         for content, told in ((b"A=1\nhunter2 x='y\n", "Line 2"), (b"A=\xff\n", "UTF-8")):
             (tmp_path / "settings").write_bytes(content)
             environ.setenv("ENV_FILE", str(tmp_path / "settings"))
@@ -238,7 +242,7 @@ class TestValues:
                 Settings.load()
             assert "hunter2" not in str(error.value)
 
-    def test_paths_may_begin_at_home(self, environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_setting_paths_may_start_with_tilde(self, environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
         environ.setenv("HOME", str(tmp_path))
         (tmp_path / "settings").write_text("DATA_DIR=~/not here\nBETTER_AUTH_JWKS_FILE=~/settings\n")
         environ.delenv("DATA_DIR")
@@ -247,17 +251,17 @@ class TestValues:
         assert settings.better_auth_jwks_file == tmp_path / "settings"
         assert problems(environ, DATA_DIR="~no-such-user/x").keys() == {"DATA_DIR"}
 
-    def test_nothing_is_open_by_default(self, environ: pytest.MonkeyPatch) -> None:
+    def test_no_path_is_open_by_default(self, environ: pytest.MonkeyPatch) -> None:
         settings = load(environ)
         assert settings.open_paths == settings.cors_origins == []
         assert (settings.environment, settings.jwt_leeway) == (Environment.DEVELOPMENT, 10)
         assert settings.body_limit == 1024 * 1024
 
-    def test_a_secret_is_measured_in_bytes(self, environ: pytest.MonkeyPatch) -> None:
+    def test_secret_length_is_measured_in_bytes(self, environ: pytest.MonkeyPatch) -> None:
         assert load(environ, BETTER_AUTH_SECRET="ä" * 16).better_auth_secret is not None
         assert "BETTER_AUTH_SECRET" in problems(environ, BETTER_AUTH_SECRET="a" * 31)
 
-    def test_a_file_is_read_and_the_environment_wins(self, environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_environment_overrides_the_env_file(self, environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (tmp_path / "settings").write_text(f"BETTER_AUTH_SECRET={SECRET}\nLOG_LEVEL=error\nUNKNOWN=1\n")
         settings = load(environ, ENV_FILE=str(tmp_path / "settings"), LOG_LEVEL="debug")
         assert settings.log_level == "debug"
@@ -266,23 +270,25 @@ class TestValues:
 
 
 class TestProduction:
-    def test_needs_a_database_and_a_secret(self, environ: pytest.MonkeyPatch) -> None:
+    def test_production_needs_a_database_and_a_secret(self, environ: pytest.MonkeyPatch) -> None:
         for name in ("production", "PRODUCTION", "Production"):
             found = problems(environ, ENVIRONMENT=name, LOG_LEVEL="loud")
             assert {"DATABASE_URL", "BETTER_AUTH_SECRET", "LOG_LEVEL"} <= found.keys()
             assert "required in production" in found["DATABASE_URL"]
 
     @pytest.mark.parametrize("blank", ["", " ", "\t\n "])
-    def test_blank_counts_as_missing(self, environ: pytest.MonkeyPatch, tmp_path: Path, blank: str) -> None:
+    def test_blank_production_settings_count_as_missing(
+        self, environ: pytest.MonkeyPatch, tmp_path: Path, blank: str
+    ) -> None:
         values = {"ENVIRONMENT": "production", "DATABASE_URL": blank, "BETTER_AUTH_SECRET": blank}
         assert problems(environ, **values).keys() >= {"DATABASE_URL", "BETTER_AUTH_SECRET"}
         assert not (tmp_path / "data").exists()
 
-    def test_a_short_secret_is_refused(self, environ: pytest.MonkeyPatch) -> None:
+    def test_short_secret_is_refused_in_production(self, environ: pytest.MonkeyPatch) -> None:
         values = {"ENVIRONMENT": "production", "DATABASE_URL": URL, "BETTER_AUTH_SECRET": "a" * 31}
         assert problems(environ, **values).keys() == {"BETTER_AUTH_SECRET"}
 
-    def test_makes_no_secret(self, environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_production_creates_no_secret(self, environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
         settings = load(environ, ENVIRONMENT="production", DATABASE_URL=URL, BETTER_AUTH_SECRET=SECRET)
         assert settings.in_production
         assert not (tmp_path / "data").exists()
@@ -294,23 +300,25 @@ def secret_of(directory: Path, start: Any, answers: Any) -> None:
 
 
 class TestDevelopmentSecret:
-    def test_is_made_once_and_kept(self, environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_development_secret_is_created_once(self, environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
         first, second = load(environ), Settings.load()
         assert first.better_auth_secret == second.better_auth_secret
         assert first.better_auth_secret is not None
         assert len(first.better_auth_secret.get_secret_value()) >= 32
         assert development_secret(tmp_path / "other") != first.better_auth_secret.get_secret_value()
 
-    def test_is_readable_by_its_owner_alone(self, tmp_path: Path) -> None:
+    def test_development_secret_is_readable_by_its_owner_only(self, tmp_path: Path) -> None:
         development_secret(tmp_path)
         (file,) = tmp_path.iterdir()
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
-    def test_is_not_made_when_one_is_given(self, environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_development_secret_is_not_created_beside_a_given_one(
+        self, environ: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         load(environ, BETTER_AUTH_SECRET=SECRET)
         assert not (tmp_path / "data").exists()
 
-    def test_is_the_same_for_processes_that_start_together(self, tmp_path: Path) -> None:
+    def test_development_secret_is_shared_by_concurrent_starts(self, tmp_path: Path) -> None:
         context = multiprocessing.get_context("spawn")
         start, answers = context.Event(), context.Queue()
         workers = [context.Process(target=secret_of, args=(tmp_path / "new", start, answers)) for _ in range(4)]

@@ -41,7 +41,7 @@ def numbers(**changes: Any) -> set[str]:
     return {finding.number for finding in deployment_findings(Settings(_env_file=None, **(GOOD | changes)))}
 
 
-def test_every_check_is_provoked_here() -> None:
+def test_every_deployment_check_has_a_case() -> None:
     assert list(dict.fromkeys(number for number, *_ in CHECKS)) == list(BAD)
 
 
@@ -52,28 +52,28 @@ def test_an_unset_audience_is_an_error_with_published_keys(jwks_url: str | None,
     assert [(finding.number, finding.level) for finding in findings] == [("S006", level)]
 
 
-def test_good_settings_have_no_finding() -> None:
+def test_good_settings_have_no_findings() -> None:
     assert numbers() == set()
 
 
 @pytest.mark.parametrize(("number", "changes"), [(number, each) for number, all_ in BAD.items() for each in all_])
-def test_bad_settings_are_found(number: str, changes: dict[str, Any]) -> None:
+def test_bad_settings_are_reported(number: str, changes: dict[str, Any]) -> None:
     assert number in numbers(**changes)
 
 
 @pytest.mark.parametrize(
     "url", ["postgresql://u:p@localhost/d", "postgresql://u:p@127.0.0.1/d", "postgresql:///d?host=/s"]
 )
-def test_the_machine_itself_needs_no_encryption(url: str) -> None:
+def test_loopback_database_needs_no_tls(url: str) -> None:
     assert "S004" not in numbers(database_url=url)
 
 
 @pytest.mark.parametrize("url", ["redis://localhost", "valkey://127.0.0.1:6379", "rediss://u:p@store.example.com"])
-def test_a_store_on_the_machine_or_by_tls_is_good(url: str) -> None:
+def test_loopback_or_tls_rate_limit_store_is_accepted(url: str) -> None:
     assert "S012" not in numbers(rate_limit_store_url=url)
 
 
-def test_an_error_ends_the_command_with_1(settings: Settings) -> None:
+def test_deployment_error_exits_with_1(settings: Settings) -> None:
     status, said = call(settings, "check", "--deploy")
     assert status == 1
     assert "error: S001" in said

@@ -23,21 +23,21 @@ async def health_of(app: Litestar) -> httpx.Response:
 
 
 class TestHealth:
-    async def test_needs_a_token(self, anonymous: httpx.AsyncClient) -> None:
+    async def test_health_needs_a_token(self, anonymous: httpx.AsyncClient) -> None:
         assert_problem(await anonymous.get("/api/health"), 401, "Missing authentication token")
 
-    async def test_is_good(self, alice: Client) -> None:
+    async def test_health_is_200(self, alice: Client) -> None:
         response = await alice.get("/api/health")
         assert response.status_code == 200
         assert response.json() == {"status": "ok", "database": "reachable", "migrations": "current"}
 
-    async def test_makes_no_user(self, app: Litestar, alice: Client) -> None:
+    async def test_health_creates_no_user(self, app: Litestar, alice: Client) -> None:
         await alice.get("/api/health")
         async with app.state.database.begin(unscoped="tests") as connection:
             found = await connection.exec_driver_sql(f"SELECT 1 FROM app.users WHERE id = '{alice.user_id}'")
             assert found.all() == []
 
-    async def test_pending_migrations_are_503(self, new_database: Callable[[], Any]) -> None:
+    async def test_health_is_503_with_pending_migrations(self, new_database: Callable[[], Any]) -> None:
         url = await new_database()
         settings = Settings(environment="test", database_url=url, better_auth_secret=SECRET)
         async with running(create_app(settings)) as app:
@@ -50,7 +50,7 @@ class TestHealth:
             assert_problem(await health_of(app), 503)
             await database.close()
 
-    async def test_a_database_that_is_away_is_503(self) -> None:
+    async def test_health_is_503_while_the_database_is_down(self) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             url = f"postgresql://nobody@127.0.0.1:{probe.getsockname()[1]}/nothing"
@@ -61,7 +61,7 @@ class TestHealth:
         assert response.headers["retry-after"].isdigit()
         assert (problem["database"], problem["migrations"]) == ("unreachable", "unknown")
 
-    async def test_a_database_that_never_answers_is_503(self) -> None:
+    async def test_health_is_503_while_the_database_does_not_answer(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as silent:
             settings = Settings(
                 environment="test",

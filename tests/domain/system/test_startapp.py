@@ -99,7 +99,7 @@ TOGETHER = {
 
 class TestRefusals:
     @pytest.mark.parametrize(("name", "why"), NAMES.items())
-    def test_a_name(self, project: Path, name: str, why: str) -> None:
+    def test_startapp_refuses_invalid_names(self, project: Path, name: str, why: str) -> None:
         before = snapshot(project)
         status, output = startapp("--", name)
         assert_explained(status, output)
@@ -107,7 +107,7 @@ class TestRefusals:
         assert snapshot(project) == before
 
     @pytest.mark.parametrize(("field", "why"), WRONG_FIELDS.items())
-    def test_a_field(self, project: Path, field: str, why: str) -> None:
+    def test_startapp_refuses_invalid_fields(self, project: Path, field: str, why: str) -> None:
         before = snapshot(project)
         status, output = startapp("trials", "fine:text", field)
         assert_explained(status, output)
@@ -115,25 +115,25 @@ class TestRefusals:
         assert snapshot(project) == before
 
     @pytest.mark.parametrize(("fields", "culprit"), TOGETHER.items())
-    def test_fields_that_cannot_be_together(self, project: Path, fields: tuple[str, ...], culprit: str) -> None:
+    def test_startapp_refuses_conflicting_fields(self, project: Path, fields: tuple[str, ...], culprit: str) -> None:
         before = snapshot(project)
         status, output = startapp("trials", *fields)
         assert_explained(status, output)
         assert culprit in output
         assert snapshot(project) == before
 
-    def test_too_many_fields(self, project: Path) -> None:
+    def test_startapp_refuses_too_many_fields(self, project: Path) -> None:
         assert_explained(*startapp("trials", *(f"f{number}:text" for number in range(51))))
         assert not (project / "app/domain/trials").exists()
 
     @pytest.mark.parametrize("singular", ["Trial", "", "a/b", "class", "todo"])
-    def test_a_singular(self, project: Path, singular: str) -> None:
+    def test_startapp_refuses_invalid_singulars(self, project: Path, singular: str) -> None:
         before = snapshot(project)
         assert_explained(*startapp("trials", "--singular", singular))
         assert snapshot(project) == before
 
     @pytest.mark.parametrize("folder", ["app/domain/trials", "tests/domain/trials"])
-    def test_what_is_there_already(self, project: Path, folder: str) -> None:
+    def test_startapp_refuses_an_existing_domain(self, project: Path, folder: str) -> None:
         (project / folder).mkdir()
         (project / folder / "mine.py").write_text("kept")
         before = snapshot(project)
@@ -143,7 +143,7 @@ class TestRefusals:
         assert snapshot(project) == before
 
     @pytest.mark.parametrize("text", ["", "CONTROLLERS = []\n", "import x\n\nCONTROLLERS = ()\n"])
-    def test_domains_that_it_cannot_join(self, project: Path, text: str) -> None:
+    def test_startapp_refuses_an_init_file_it_cannot_edit(self, project: Path, text: str) -> None:
         (project / writing.JOIN).write_text(text)
         before = snapshot(project)
         status, output = startapp("trials")
@@ -154,7 +154,9 @@ class TestRefusals:
 
 class TestFailures:
     @pytest.mark.parametrize("step", ["app/domain/trials", "tests/domain/trials", "app/domain/__init__.py"])
-    def test_leave_nothing_behind(self, project: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    def test_failed_startapp_leaves_nothing_behind(
+        self, project: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    ) -> None:
         before = snapshot(project)
         failed: list[Path] = []
         move = Path.replace
@@ -172,7 +174,7 @@ class TestFailures:
         assert failed
         assert snapshot(project) == before
 
-    def test_an_application_that_does_not_start_with_it_is_left_as_it_was(self, project: Path) -> None:
+    def test_startapp_restores_an_application_that_does_not_start(self, project: Path) -> None:
         (project / writing.DESCRIPTION).parent.mkdir()
         (project / writing.DESCRIPTION).write_text("{}")
         (project / "manage.py").write_text("raise SystemExit('Error: a broken domain')")
@@ -182,7 +184,7 @@ class TestFailures:
         assert "a broken domain" in output
         assert snapshot(project) == before
 
-    def test_an_interrupted_one_leaves_nothing_behind(self, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_interrupted_startapp_leaves_nothing_behind(self, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         before = snapshot(project)
 
         def interrupt(*_: object) -> None:
@@ -193,7 +195,7 @@ class TestFailures:
             write_trials(project)
         assert snapshot(project) == before
 
-    def test_without_ruff_it_says_what_to_do(self, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_startapp_without_ruff_explains_what_to_do(self, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         before = snapshot(project)
         monkeypatch.setattr(drafts, "find_spec", lambda _: None)
         status, output = startapp("trials")
@@ -201,7 +203,7 @@ class TestFailures:
         assert "uv sync" in output
         assert snapshot(project) == before
 
-    def test_what_ruff_does_not_take_is_said(self, project: Path) -> None:
+    def test_startapp_reports_what_ruff_refuses(self, project: Path) -> None:
         (project / "pyproject.toml").write_text("[tool.ruff]\nnonsense = 1\n")
         status, output = startapp("trials")
         assert status == 1
@@ -210,7 +212,7 @@ class TestFailures:
 
 
 class TestWritten:
-    def test_says_what_comes_next(self, project: Path) -> None:
+    def test_startapp_prints_the_next_steps(self, project: Path) -> None:
         status, output = startapp("trials", *FIELDS)
         assert status == 0
         assert "makemigrations" in output
@@ -218,14 +220,14 @@ class TestWritten:
         new = {line.split("/")[2] for line in snapshot(project) if "trials" in line}
         assert new == {"trials"}
 
-    def test_changes_an_import_and_a_name_of_what_was_there(self, project: Path) -> None:
+    def test_startapp_changes_two_existing_lines(self, project: Path) -> None:
         before = joined(project)
         assert startapp("trials", *FIELDS)[0] == 0
         imports, controllers, rest = joined(project)
         assert sorted([*before[0], "from app.domain.trials.controllers import TrialController"]) == sorted(imports)
         assert (controllers, rest) == ([*before[1], "TrialController"], before[2])
 
-    def test_is_a_plain_domain_like_todos(self, project: Path) -> None:
+    def test_startapp_domain_has_the_files_of_todos(self, project: Path) -> None:
         assert startapp("trials", *FIELDS)[0] == 0
         folder = project / "app/domain/trials"
         assert {path.name for path in folder.iterdir()} == {
@@ -235,7 +237,7 @@ class TestWritten:
         assert sum(statements.values()) <= 80, statements
         assert not any("user_id ==" in path.read_text() for path in folder.iterdir())
 
-    def test_has_a_name_unless_told_otherwise(self, project: Path) -> None:
+    def test_startapp_default_field_is_name(self, project: Path) -> None:
         assert startapp("people", "--singular", "person")[0] == 0
         schemas = (project / "app/domain/people/schemas.py").read_text()
         assert "class PersonCreate(Body" in schemas
@@ -245,17 +247,17 @@ class TestWritten:
         ("plural", "singular"),
         [("categories", "Category"), ("crates", "Crate"), ("addresses", "Address"), ("purchase_items", "PurchaseItem")],
     )
-    def test_knows_the_singular(self, project: Path, plural: str, singular: str) -> None:
+    def test_startapp_derives_the_singular(self, project: Path, plural: str, singular: str) -> None:
         assert startapp(plural)[0] == 0
         assert f"class {singular}(Owned" in (project / f"app/domain/{plural}/models.py").read_text()
 
-    def test_a_field_may_be_called_as_what_the_code_imports(self, project: Path) -> None:
+    def test_startapp_field_may_shadow_an_import(self, project: Path) -> None:
         assert startapp("notes", "body:text", "meta:string", "index:string", "warning:text?", "type:enum(a,b)")[0] == 0
         schemas = (project / "app/domain/notes/schemas.py").read_text()
         assert "BodyValue = Annotated[str" in schemas
         assert "    body: BodyValue\n" in schemas
 
-    def test_two_in_a_row_join_both(self, project: Path) -> None:
+    def test_startapp_twice_joins_both_domains(self, project: Path) -> None:
         assert startapp("trials")[0] == startapp("crates", *EVERY_TYPE)[0] == 0
         assert joined(project)[1][-2:] == ["TrialController", "CrateController"]
 
@@ -318,11 +320,11 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Copy:
 
 
 class TestWalk:
-    def test_the_database_is_as_the_models(self, walked: Copy) -> None:
+    def test_startapp_migration_matches_its_models(self, walked: Copy) -> None:
         assert "No problems found." in walked.run("manage.py", "check")
         assert "No changes" in walked.run("manage.py", "makemigrations", "--check")
 
-    def test_its_routes_are_guarded(self, walked: Copy) -> None:
+    def test_startapp_routes_are_guarded(self, walked: Copy) -> None:
         rows = [line.split() for line in walked.run("manage.py", "routes").splitlines()]
         trials = [row for row in rows if "/trials" in row[1]]
         assert {row[2] for row in trials} == {
@@ -331,27 +333,27 @@ class TestWalk:
         assert {(row[0] == "GET", row[3]) for row in trials} == {(True, "trials:read"), (False, "trials:write")}
         assert {row[4] for row in trials} == {"requires_owner"}
 
-    def test_its_tests_pass_and_those_of_all_migrations_and_routes(self, walked: Copy) -> None:
+    def test_startapp_tests_pass(self, walked: Copy) -> None:
         tests = ["tests/domain/trials", "tests/domain/crates", "tests/db/test_migrations.py::TestEquality"]
         tests += ["tests/lib/openapi/test_document.py"]
-        tests += ["tests/isolation/test_scopes.py::test_every_route_declares_what_the_policy_says"]
+        tests += ["tests/isolation/test_scopes.py::test_every_route_declares_the_scope_of_the_policy"]
         said = walked.run("-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", *tests)
         passed = re.search(r"(\d+) passed", said)
         assert passed
         assert int(passed[1]) > 300
 
-    def test_nothing_is_to_be_laid_out_or_linted(self, walked: Copy) -> None:
+    def test_startapp_files_are_formatted_and_linted(self, walked: Copy) -> None:
         walked.run("-m", "ruff", "check", "--no-cache", ".")
         walked.run("-m", "ruff", "format", "--check", "--no-cache", ".")
 
-    def test_it_is_typed(self, walked: Copy) -> None:
+    def test_startapp_files_are_typed(self, walked: Copy) -> None:
         assert "Success" in walked.run("-m", "mypy")
 
-    def test_it_knows_no_other_domain(self, walked: Copy) -> None:
+    def test_startapp_domain_imports_no_other_domain(self, walked: Copy) -> None:
         script = Path(sys.executable).with_name("lint-imports")
         assert "0 broken" in walked.run(str(script))
 
-    def test_what_it_wrote_is_all_that_changed(self, walked: Copy) -> None:
+    def test_startapp_changes_only_its_own_files(self, walked: Copy) -> None:
         def files(root: Path) -> dict[str, str]:
             found = {str(path.relative_to(root)): path for path in (root / "app").rglob("*.py")}
             return {name: path.read_text() for name, path in found.items() if os.sep + "__pycache__" not in name}

@@ -47,9 +47,7 @@ async def test_new_todos_are_last_when_the_clock_went_back(
         assert len(b["position"]) == len(LATER)
 
 
-async def test_a_todo_that_is_moved_or_freed_is_last_when_the_clock_went_back(
-    app: Litestar, alice: Client, home: str
-) -> None:
+async def test_moved_todo_is_last_when_the_clock_went_back(app: Litestar, alice: Client, home: str) -> None:
     a, b = (
         todo_row(alice.user_id, title=title, position=LATER, list_id=key) for title, key in (("a", home), ("b", None))
     )
@@ -66,7 +64,7 @@ async def test_a_todo_that_is_moved_or_freed_is_last_when_the_clock_went_back(
     assert await in_order(alice, None) == "baedcf"
 
 
-async def test_the_trash_counts_for_who_comes_back(app: Litestar, alice: Client) -> None:
+async def test_restored_todo_is_last_though_the_clock_went_back(app: Litestar, alice: Client) -> None:
     a = todo_row(alice.user_id, title="a", position=LATER)
     await insert_todos(app, [a])
     await alice.delete(alice.todos(a["id"]))
@@ -75,7 +73,7 @@ async def test_the_trash_counts_for_who_comes_back(app: Litestar, alice: Client)
     assert await in_order(alice, None) == "ab"
 
 
-async def test_a_thousand_rows_ahead_of_the_clock_stay_short(app: Litestar, alice: Client) -> None:
+async def test_positions_ahead_of_the_clock_stay_short(app: Litestar, alice: Client) -> None:
     await insert_todos(app, [todo_row(alice.user_id, title="a", position=LATER)])
     for _ in range(3):
         operations = [{"op": "create", "data": {"title": "x"}}] * 100

@@ -23,7 +23,7 @@ class Transition(OneTodo):
         assert (await client.get(client.todos(todo["id"]))).json() == changed
         return changed
 
-    async def test_changes_only_completion(self, alice: Client) -> None:
+    async def test_transition_changes_only_completion(self, alice: Client) -> None:
         before = await alice.create(**FIELDS, completed=not self.becomes)
         todo = await self.apply(alice, before)
         assert todo["updated_at"] > before["updated_at"]
@@ -31,20 +31,20 @@ class Transition(OneTodo):
         changes = {"completed": self.becomes, "completed_at": done, "version": 2, "updated_at": todo["updated_at"]}
         assert todo == before | changes
 
-    async def test_needs_no_body_and_reads_none(self, alice: Client) -> None:
+    async def test_transition_reads_no_body(self, alice: Client) -> None:
         todo = await alice.create(completed=not self.becomes)
         response = await alice.post(self.path(alice, todo["id"]), json={"completed": not self.becomes})
         assert response.json()["completed"] is self.becomes
 
 
 class RetrySafe(Transition):
-    async def test_a_second_call_changes_nothing(self, app: Litestar, alice: Client) -> None:
+    async def test_repeated_transition_changes_nothing(self, app: Litestar, alice: Client) -> None:
         first = await self.apply(alice, await alice.create(completed=not self.becomes))
         before = await todo_rows(app, alice.user_id)
         assert await self.apply(alice, first) == first
         assert await todo_rows(app, alice.user_id) == before
 
-    async def test_of_what_is_so_already_changes_nothing(self, alice: Client) -> None:
+    async def test_transition_to_the_current_state_changes_nothing(self, alice: Client) -> None:
         todo = await alice.create(completed=self.becomes)
         assert await self.apply(alice, todo) == todo
 
@@ -53,7 +53,7 @@ class TestToggleComplete(Transition):
     action: ClassVar = "toggle-complete"
     becomes: ClassVar = True
 
-    async def test_flips_back(self, alice: Client) -> None:
+    async def test_second_toggle_reverts(self, alice: Client) -> None:
         before = await alice.create()
         done = await self.apply(alice, before)
         todo = await self.apply(alice, done)
@@ -65,7 +65,7 @@ class TestCompleteTodo(RetrySafe):
     action: ClassVar = "complete"
     becomes: ClassVar = True
 
-    async def test_a_new_completion_has_a_new_moment(self, alice: Client) -> None:
+    async def test_new_completion_has_a_new_completed_at(self, alice: Client) -> None:
         first = await self.apply(alice, await alice.create())
         await alice.post(alice.todos(first["id"], "reopen"))
         second = await self.apply(alice, first)

@@ -25,7 +25,7 @@ async def at_once(*calls: Awaitable[httpx.Response]) -> tuple[Counter[int], list
 
 class TestWriters:
     @pytest.mark.parametrize(("count", "completed"), [(MANY, False), (MANY - 1, True)])
-    async def test_toggles_are_never_lost(self, alice: Client, count: int, completed: bool) -> None:
+    async def test_concurrent_toggles_are_all_applied(self, alice: Client, count: int, completed: bool) -> None:
         todo = await alice.create()
         path = alice.todos(todo["id"], "toggle-complete")
         statuses, answers = await at_once(*(alice.post(path) for _ in range(count)))
@@ -35,7 +35,7 @@ class TestWriters:
         last = (await alice.get(alice.todos(todo["id"]))).json()
         assert (last["completed"], last["version"]) == (completed, count + 1)
 
-    async def test_one_of_many_patches_with_one_tag_wins(self, alice: Client) -> None:
+    async def test_one_of_many_conditional_patches_wins(self, alice: Client) -> None:
         todo = await alice.create()
         one, headers = alice.todos(todo["id"]), {"If-Match": '"1"'}
         calls = (alice.patch(one, json={"title": f"Writer {number}"}, headers=headers) for number in range(MANY))
@@ -45,7 +45,7 @@ class TestWriters:
         assert (await alice.get(one)).json() == winner
 
     @pytest.mark.parametrize("verb", ["PUT", "DELETE", "toggle-complete", "complete"])
-    async def test_one_of_many_writes_with_one_tag_wins(self, app: Litestar, alice: Client, verb: str) -> None:
+    async def test_one_of_many_conditional_writes_wins(self, app: Litestar, alice: Client, verb: str) -> None:
         todo = await alice.create()
         method, parts = (verb, ()) if verb.isupper() else ("POST", (verb,))
         path, body = alice.todos(todo["id"], *parts), {"title": "x"}
@@ -55,7 +55,7 @@ class TestWriters:
         assert statuses[404 if verb == "DELETE" else 412] + statuses[412] >= MANY - 1
         assert [row["version"] for row in (await todo_rows(app, alice.user_id)).values()] == [2]
 
-    async def test_patches_of_different_fields_are_all_kept(self, alice: Client) -> None:
+    async def test_concurrent_patches_of_different_fields_are_all_kept(self, alice: Client) -> None:
         todo = await alice.create()
         patches: list[JsonObject] = [
             {"title": "New"},
@@ -70,7 +70,7 @@ class TestWriters:
         assert all(last.items() >= patch.items() for patch in patches)
         assert last["version"] == 26
 
-    async def test_a_day_and_an_instant_at_once_never_both(self, alice: Client) -> None:
+    async def test_concurrent_due_date_and_due_at_never_both(self, alice: Client) -> None:
         todo = await alice.create()
         patches = [{"due_date": "2026-03-01"}, {"due_at": "2026-03-01T12:00:00Z"}] * 10
         statuses, _ = await at_once(*(alice.patch(alice.todos(todo["id"]), json=patch) for patch in patches))
@@ -79,7 +79,7 @@ class TestWriters:
         assert (last["due_date"] is None) != (last["due_at"] is None)
         assert last["version"] == 11
 
-    async def test_times_never_go_back(self, alice: Client) -> None:
+    async def test_updated_at_never_goes_back(self, alice: Client) -> None:
         todo = await alice.create()
         path = alice.todos(todo["id"], "toggle-complete")
         _, answers = await at_once(*(alice.post(path) for _ in range(MANY)))
@@ -89,21 +89,21 @@ class TestWriters:
 
 class TestRetrySafePair:
     @pytest.mark.parametrize("action", ["complete", "reopen"])
-    async def test_many_of_one_are_one_write(self, alice: Client, action: str) -> None:
+    async def test_concurrent_equal_transitions_are_one_write(self, alice: Client, action: str) -> None:
         todo = await alice.create(completed=action == "reopen")
         statuses, answers = await at_once(*(alice.post(alice.todos(todo["id"], action)) for _ in range(MANY)))
         assert statuses == {200: MANY}
         assert all(answer == answers[0] for answer in answers)
         assert (answers[0]["version"], answers[0]["completed"]) == (2, action == "complete")
 
-    async def test_each_answer_is_what_was_asked_for(self, alice: Client) -> None:
+    async def test_concurrent_transitions_return_the_requested_state(self, alice: Client) -> None:
         todo = await alice.create()
         actions = ["complete", "reopen"] * 25
         calls = (alice.post(alice.todos(todo["id"], action)) for action in actions)
         answers = await asyncio.gather(*calls)
         assert [item.json()["completed"] for item in answers] == [action == "complete" for action in actions]
 
-    async def test_both_at_once_leave_a_whole_state(self, alice: Client) -> None:
+    async def test_complete_and_reopen_at_once_leave_a_consistent_row(self, alice: Client) -> None:
         todo = await alice.create()
         one = alice.todos(todo["id"])
         statuses, answers = await at_once(*(alice.post(f"{one}/{action}") for action in ["complete", "reopen"] * 25))
@@ -116,12 +116,12 @@ class TestRetrySafePair:
 
 
 class TestDeletes:
-    async def test_one_of_many_deletes_succeeds(self, alice: Client) -> None:
+    async def test_one_of_many_concurrent_deletes_succeeds(self, alice: Client) -> None:
         todo = await alice.create()
         statuses, _ = await at_once(*(alice.delete(alice.todos(todo["id"])) for _ in range(MANY)))
         assert statuses == {204: 1, 404: MANY - 1}
 
-    async def test_against_writers_it_stays_deleted(self, app: Litestar, alice: Client) -> None:
+    async def test_deleted_todo_stays_deleted_despite_writers(self, app: Litestar, alice: Client) -> None:
         todo = await alice.create()
         one = alice.todos(todo["id"])
         writes = [alice.patch(one, json={"title": "x"}) for _ in range(10)] + [
@@ -148,7 +148,7 @@ class TestDeletes:
 
 
 class TestTwoUsers:
-    async def test_create_at_once_each_for_themselves(self, alice: Client, bob: Client) -> None:
+    async def test_two_users_create_concurrently(self, alice: Client, bob: Client) -> None:
         calls = (client.post(client.todos(), json={"title": client.user_id}) for client in [alice, bob] * 25)
         statuses, made = await at_once(*calls)
         assert (statuses, len({todo["id"] for todo in made})) == ({201: MANY}, MANY)
@@ -161,7 +161,7 @@ class TestTwoUsers:
         ("method", "action"),
         [("PUT", ""), ("PATCH", ""), ("POST", "/toggle-complete"), ("POST", "/complete"), ("POST", "/reopen")],
     )
-    async def test_write_at_once_each_their_own(self, alice: Client, bob: Client, method: str, action: str) -> None:
+    async def test_two_users_write_concurrently(self, alice: Client, bob: Client, method: str, action: str) -> None:
         own = {client: await client.create(completed=action == "/reopen") for client in (alice, bob)}
         calls = (
             client.request(method, client.todos(own[client]["id"]) + action, json={"title": client.user_id})
@@ -175,7 +175,7 @@ class TestTwoUsers:
             assert last["title"] in (own[client]["title"], client.user_id)
             assert last["version"] == (2 if action in ("/complete", "/reopen") else 11)
 
-    async def test_read_and_delete_at_once_each_their_own(self, alice: Client, bob: Client) -> None:
+    async def test_two_users_read_and_delete_concurrently(self, alice: Client, bob: Client) -> None:
         theirs = await bob.create()
         mine = [await alice.create() for _ in range(10)]
         deletes = [alice.delete(alice.todos(todo["id"])) for todo in mine]
@@ -184,7 +184,7 @@ class TestTwoUsers:
         assert statuses == {204: 10, 404: 10, 200: 10}
         assert all(page["items"] == [theirs] for page in pages)
 
-    async def test_pages_while_rows_come_are_whole(self, alice: Client) -> None:
+    async def test_pages_are_consistent_while_rows_are_created(self, alice: Client) -> None:
         creates = [alice.post(alice.todos(), json={"title": "x"}) for _ in range(25)]
         reads = [alice.get(alice.todos(), params={"limit": 100}) for _ in range(25)]
         _, answers = await at_once(*(call for pair in zip(creates, reads, strict=True) for call in pair))

@@ -71,7 +71,7 @@ class TestIfMatch:
     @pytest.mark.parametrize(
         "if_match", ['"2"', "*", ' "2" ', '"1", "2"', '"2","7"', '"x", W/"1", "2"', ',"2",', " * "]
     )
-    async def test_a_match_writes(self, alice: Client, name: str, if_match: str) -> None:
+    async def test_current_if_match_writes(self, alice: Client, name: str, if_match: str) -> None:
         todo = await twice_written(alice)
         response = await write(alice, name, todo["id"], if_match)
         assert response.status_code == (204 if name == "delete" else 200)
@@ -79,7 +79,7 @@ class TestIfMatch:
             assert response.json()["version"] == 3
 
     @pytest.mark.parametrize("if_match", ['"1"', '"3"', '"1", "3"'])
-    async def test_stale_is_412_and_changes_nothing(
+    async def test_stale_if_match_is_412_and_changes_nothing(
         self, app: Litestar, alice: Client, name: str, if_match: str
     ) -> None:
         todo = await twice_written(alice)
@@ -87,9 +87,7 @@ class TestIfMatch:
         assert_problem(await write(alice, name, todo["id"], if_match), 412, STALE)
         assert await todo_rows(app, alice.user_id) == before
 
-    async def test_an_etag_that_a_proxy_changed_is_412_that_says_so(
-        self, app: Litestar, alice: Client, name: str
-    ) -> None:
+    async def test_weakened_etag_is_an_explained_412(self, app: Litestar, alice: Client, name: str) -> None:
         todo = await twice_written(alice)
         before = await todo_rows(app, alice.user_id)
         for if_match in ALTERED:
@@ -97,7 +95,7 @@ class TestIfMatch:
             assert "a proxy has changed it" in problem["detail"]
         assert await todo_rows(app, alice.user_id) == before
 
-    async def test_what_is_there_fails_if_none_match_of_it(self, app: Litestar, alice: Client, name: str) -> None:
+    async def test_if_none_match_of_an_existing_row_is_412(self, app: Litestar, alice: Client, name: str) -> None:
         todo = await twice_written(alice)
         before = await todo_rows(app, alice.user_id)
         for if_none_match in ("*", '"2"', 'W/"2"', '"1", "2"', '"x", *'):
@@ -107,37 +105,37 @@ class TestIfMatch:
         assert await todo_rows(app, alice.user_id) == before
         assert_problem(await write(alice, name, uuid7(), None, headers={"If-None-Match": "*"}), 404)
 
-    async def test_another_version_passes_if_none_match(self, alice: Client, name: str) -> None:
+    async def test_if_none_match_of_another_version_writes(self, alice: Client, name: str) -> None:
         for if_none_match in ('"1"', '"1", W/"3"', '"x"', ""):
             todo = await twice_written(alice)
             headers = {"If-None-Match": if_none_match, "If-Match": '"2"'}
             assert (await write(alice, name, todo["id"], None, headers=headers)).status_code in (200, 204)
 
-    async def test_garbage_matches_nothing(self, app: Litestar, alice: Client, name: str) -> None:
+    async def test_malformed_etag_matches_nothing(self, app: Litestar, alice: Client, name: str) -> None:
         todo = await twice_written(alice)
         before = await todo_rows(app, alice.user_id)
         for if_match in GARBAGE:
             assert_problem(await write(alice, name, todo["id"], if_match), 412, STALE)
         assert await todo_rows(app, alice.user_id) == before
 
-    async def test_missing_comes_before_stale(self, alice: Client, bob: Client, name: str) -> None:
+    async def test_missing_row_is_404_before_412(self, alice: Client, bob: Client, name: str) -> None:
         theirs = await bob.create()
         for todo_id in (theirs["id"], uuid7()):
             for if_match in ('"1"', '"9"', "*", "x"):
                 assert_problem(await write(alice, name, todo_id, if_match), 404, "Not found")
 
-    async def test_another_path_comes_before_stale(self, alice: Client, bob: Client, name: str) -> None:
+    async def test_path_of_another_user_is_403_before_412(self, alice: Client, bob: Client, name: str) -> None:
         todo = await alice.create()
         method, action = WRITES[name]
         response = await bob.request(method, alice.todos(todo["id"], *action), headers={"If-Match": '"9"'})
         assert_problem(response, 403)
 
-    async def test_an_unknown_parameter_comes_before_stale(self, alice: Client, name: str) -> None:
+    async def test_unknown_parameter_is_422_before_412(self, alice: Client, name: str) -> None:
         todo = await alice.create()
         response = await write(alice, name, todo["id"], '"9"', params={"nope": 1})
         assert mistakes(response).keys() == {"nope"}
 
-    async def test_each_write_needs_the_newest_tag(self, alice: Client, name: str) -> None:
+    async def test_each_write_needs_the_newest_etag(self, alice: Client, name: str) -> None:
         todo = await alice.create()
         first = await write(alice, "toggle", todo["id"], '"1"')
         assert_problem(await write(alice, name, todo["id"], '"1"'), 412)
@@ -145,26 +143,26 @@ class TestIfMatch:
 
 
 class TestIfMatchOfWhatWouldChangeNothing:
-    async def test_an_empty_patch_is_conditional_too(self, alice: Client) -> None:
+    async def test_empty_patch_checks_if_match(self, alice: Client) -> None:
         todo = await twice_written(alice)
         assert_problem(await write(alice, "update", todo["id"], '"1"', json={}), 412, STALE)
         assert (await write(alice, "update", todo["id"], '"2"', json={})).json() == todo
 
     @pytest.mark.parametrize(("name", "completed"), [("complete", True), ("reopen", False)])
-    async def test_a_repeated_transition_is_conditional_too(self, alice: Client, name: str, completed: bool) -> None:
+    async def test_repeated_transition_checks_if_match(self, alice: Client, name: str, completed: bool) -> None:
         todo = await alice.create(completed=completed)
         assert_problem(await write(alice, name, todo["id"], '"7"'), 412, STALE)
         assert (await write(alice, name, todo["id"], '"1"')).json() == todo
 
     @pytest.mark.parametrize("name", ["replace", "update"])
-    async def test_a_wrong_body_comes_before_stale(self, alice: Client, name: str) -> None:
+    async def test_invalid_body_is_422_before_412(self, alice: Client, name: str) -> None:
         todo = await alice.create()
         assert mistakes(await write(alice, name, todo["id"], '"9"', json={"title": ""})).keys() == {"/title"}
 
 
 class TestIfMatchOfReads:
     @pytest.mark.parametrize("method", ["GET", "HEAD"])
-    async def test_stale_if_match_is_412_before_304(self, alice: Client, method: str) -> None:
+    async def test_stale_if_match_on_get_is_412_before_304(self, alice: Client, method: str) -> None:
         todo = await twice_written(alice)
         for if_match in ('"1"', 'W/"2"', '"2-gzip"', "x", ""):
             for more in ({}, {"If-None-Match": '"2"'}):
@@ -174,7 +172,7 @@ class TestIfMatchOfReads:
             assert (await alice.request(method, path, headers={"If-Match": '"1"'})).status_code == 404
 
     @pytest.mark.parametrize("if_match", ['"2"', "*", '"1", "2"'])
-    async def test_current_if_match_reads_or_is_304(self, alice: Client, if_match: str) -> None:
+    async def test_current_if_match_on_get_is_200_or_304(self, alice: Client, if_match: str) -> None:
         todo = await twice_written(alice)
         for path in (alice.todos(todo["id"]), f"/api/{alice.user_id}/tasks/{todo['id']}"):
             assert (await alice.get(path, headers={"If-Match": if_match})).status_code == 200
@@ -197,29 +195,29 @@ class TestIfNoneMatch:
         return await client.get(client.todos(todo["id"]), headers={"If-None-Match": if_none_match})
 
     @pytest.mark.parametrize("if_none_match", ['"2"', "*", 'W/"2"', '"1", "2"', 'W/"1",W/"2"', '"x", "2"'])
-    async def test_what_one_has_already_is_304(self, alice: Client, if_none_match: str) -> None:
+    async def test_current_if_none_match_is_304(self, alice: Client, if_none_match: str) -> None:
         response = await self.read(alice, await twice_written(alice), if_none_match)
         assert (response.status_code, response.content) == (304, b"")
         assert response.headers["etag"] == '"2"'
 
     @pytest.mark.parametrize("if_none_match", ['"1"', '"3"', 'W/"1"', '"1", "3"', "2", "", '"', '"02"', '""', '"*"'])
-    async def test_anything_else_is_200(self, alice: Client, if_none_match: str) -> None:
+    async def test_other_if_none_match_is_200(self, alice: Client, if_none_match: str) -> None:
         todo = await twice_written(alice)
         response = await self.read(alice, todo, if_none_match)
         assert (response.status_code, response.json(), response.headers["etag"]) == (200, todo, '"2"')
 
-    async def test_a_write_ends_it(self, alice: Client) -> None:
+    async def test_etag_changes_with_a_write(self, alice: Client) -> None:
         todo = await alice.create()
         assert (await self.read(alice, todo, '"1"')).status_code == 304
         await alice.post(alice.todos(todo["id"], "toggle-complete"))
         assert (await self.read(alice, todo, '"1"')).status_code == 200
 
-    async def test_missing_comes_first(self, alice: Client, bob: Client) -> None:
+    async def test_missing_row_is_404_before_304(self, alice: Client, bob: Client) -> None:
         todo = await bob.create()
         for if_none_match in ("*", '"1"'):
             assert_problem(await self.read(alice, todo, if_none_match), 404, "Not found")
 
-    async def test_a_page_is_always_sent(self, alice: Client) -> None:
+    async def test_pages_ignore_if_none_match(self, alice: Client) -> None:
         await alice.create()
         response = await alice.get(alice.todos(), headers={"If-None-Match": '*, "1"'})
         assert (response.status_code, response.json()["total"]) == (200, 1)

@@ -39,21 +39,21 @@ async def fill(client: Client) -> None:
 class TestCursorPages:
     @pytest.mark.parametrize("key", KEYS)
     @pytest.mark.parametrize("direction", ["asc", "desc"])
-    async def test_give_what_one_big_page_gives(self, alice: Client, key: str, direction: str) -> None:
+    async def test_cursor_pages_equal_one_large_page(self, alice: Client, key: str, direction: str) -> None:
         await fill(alice)
         for sort in (f"{key}:{direction}", f"{key}:{direction},due_at:desc", f"due_at,{key}:{direction}"):
             if sort.count("due_at") < 2:
                 whole = (await alice.get(alice.todos(), params={"sort": sort, "limit": 100})).json()["items"]
                 assert await follow(alice, sort=sort, limit=3) == whole
 
-    async def test_keep_the_filters(self, alice: Client) -> None:
+    async def test_cursor_keeps_the_filters(self, alice: Client) -> None:
         await fill(alice)
         found = await follow(alice, priority="high", completed="false", limit=1)
         assert len(found) == 4
         assert all(todo["priority"] == "high" and not todo["completed"] for todo in found)
 
     @pytest.mark.parametrize("sort", ["position:desc", "updated_at", "due_at,title:desc", "created_at:desc"])
-    async def test_in_the_trash(self, alice: Client, sort: str) -> None:
+    async def test_cursor_pages_in_the_trash(self, alice: Client, sort: str) -> None:
         await fill(alice)
         for todo in (await listed(alice))[:9]:
             await discard(alice, todo)
@@ -61,7 +61,7 @@ class TestCursorPages:
         assert len(whole) == 9
         assert await follow(alice, deleted="true", sort=sort, limit=2) == whole
 
-    async def test_in_a_list_below_a_parent_and_due(self, alice: Client) -> None:
+    async def test_cursor_pages_of_a_list_a_parent_and_due_filters(self, alice: Client) -> None:
         home, parent = await new_list(alice), await alice.create()
         for number in range(7):
             fields = {"list_id": home["id"], "parent_id": parent["id"], "due_at": DUE[number % 2 + 1]}
@@ -72,14 +72,14 @@ class TestCursorPages:
         for query in queries:
             assert await follow(alice, limit=2, **query) == await listed(alice, **query)
 
-    async def test_one_goes_on_under_another_filter(self, alice: Client) -> None:
+    async def test_cursor_with_another_filter_continues(self, alice: Client) -> None:
         """A cursor is a place in a sort; filters are those of the request that it comes with."""
         await fill(alice)
         cursor = (await alice.get(alice.todos(), params={"limit": 7})).json()["next_cursor"]
         rest = [todo for todo in (await listed(alice))[7:] if todo["priority"] == "high"]
         assert await listed(alice, cursor=cursor, priority="high") == rest
 
-    async def test_the_last_page_has_no_next(self, alice: Client) -> None:
+    async def test_last_page_has_no_next_cursor(self, alice: Client) -> None:
         for _ in range(4):
             await alice.create()
         response = await alice.get(alice.todos(), params={"limit": 2})
@@ -89,7 +89,7 @@ class TestCursorPages:
         assert "link" not in last.headers
         assert last.json()["next_cursor"] is None
 
-    async def test_a_cursor_belongs_to_its_user_and_sort(self, alice: Client, bob: Client) -> None:
+    async def test_cursor_of_another_user_or_sort_is_refused(self, alice: Client, bob: Client) -> None:
         for client in (alice, bob):
             await client.create()
             await client.create()
@@ -98,7 +98,7 @@ class TestCursorPages:
         assert "cursor" in mistakes(await alice.get(alice.todos(), params={"cursor": cursor, "sort": "title"}))
         assert "offset" in mistakes(await alice.get(alice.todos(), params={"cursor": cursor, "offset": 1}))
 
-    async def test_no_change_to_a_cursor_is_accepted(self, alice: Client) -> None:
+    async def test_modified_cursor_is_refused(self, alice: Client) -> None:
         await alice.create()
         await alice.create()
         cursor = (await alice.get(alice.todos(), params={"limit": 1})).json()["next_cursor"]
@@ -127,7 +127,7 @@ QUERIES: list[dict[str, Any]] = [
     limit=st.integers(1, 4),
 )
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_rows_that_stay_are_given_exactly_once(
+async def test_unchanged_rows_are_returned_exactly_once(
     client_of: Any, query: dict[str, Any], changes: list[tuple[str, int, int]], limit: int
 ) -> None:
     """Insert, delete and move between the pages: what stayed where it was comes once."""

@@ -22,7 +22,7 @@ async def new_list(client: Client, name: str = "Inbox") -> str:
 
 
 class TestDefaults:
-    async def test_apply_to_every_way_to_create(self, alice: Client) -> None:
+    async def test_defaults_apply_to_every_way_to_create(self, alice: Client) -> None:
         home = await new_list(alice)
         await prefer(alice, default_list_id=home, default_priority="low")
         created = [await alice.create()]
@@ -43,31 +43,31 @@ class TestDefaults:
             ({"list_id": None, "priority": "high"}, (None, "high")),
         ],
     )
-    async def test_what_the_client_says_counts(self, alice: Client, said: dict[str, Any], expected: Any) -> None:
+    async def test_sent_values_override_defaults(self, alice: Client, said: dict[str, Any], expected: Any) -> None:
         home = await new_list(alice)
         await prefer(alice, default_list_id=home, default_priority="low")
         todo = await alice.create(**said)
         assert ("home" if todo["list_id"] == home else todo["list_id"], todo["priority"]) == expected
 
-    async def test_a_subtask_that_names_no_list_goes_to_the_default_list_too(self, alice: Client) -> None:
+    async def test_subtask_without_list_goes_to_the_default_list(self, alice: Client) -> None:
         parent, home = await alice.create(), await new_list(alice)
         await prefer(alice, default_list_id=home)
         assert (await alice.create(parent_id=parent["id"]))["list_id"] == home
 
-    async def test_put_goes_back_to_none(self, alice: Client) -> None:
+    async def test_put_resets_to_none_and_not_to_the_defaults(self, alice: Client) -> None:
         home = await new_list(alice)
         await prefer(alice, default_list_id=home, default_priority="high")
         todo = await alice.create()
         replaced = (await alice.put(alice.todos(todo["id"]), json={"title": "x"})).json()
         assert (replaced["list_id"], replaced["priority"]) == (None, "none")
 
-    async def test_a_deleted_default_list_does_no_harm(self, alice: Client) -> None:
+    async def test_deleted_default_list_is_ignored(self, alice: Client) -> None:
         home = await new_list(alice)
         await prefer(alice, default_list_id=home)
         assert (await alice.delete(alice.path("lists", home))).status_code == 204
         assert (await alice.create())["list_id"] is None
 
-    async def test_a_default_list_that_is_deleted_meanwhile_does_no_harm(self, alice: Client) -> None:
+    async def test_default_list_deleted_meanwhile_is_ignored(self, alice: Client) -> None:
         for round_ in range(5):
             home = await new_list(alice, f"List {round_}")
             await prefer(alice, default_list_id=home)
@@ -78,13 +78,13 @@ class TestDefaults:
         todos = (await alice.get(alice.todos(), params={"limit": 100})).json()["items"]
         assert {todo["list_id"] for todo in todos} == {None}
 
-    async def test_are_each_users_own(self, alice: Client, bob: Client) -> None:
+    async def test_defaults_are_per_user(self, alice: Client, bob: Client) -> None:
         home = await new_list(alice)
         await prefer(alice, default_list_id=home, default_priority="high")
         todo = await bob.create()
         assert (todo["list_id"], todo["priority"]) == (None, "none")
 
-    async def test_a_todo_goes_to_the_end_of_the_default_list(self, alice: Client) -> None:
+    async def test_new_todo_is_last_in_the_default_list(self, alice: Client) -> None:
         home = await new_list(alice)
         first = await alice.create(list_id=home)
         await prefer(alice, default_list_id=home)

@@ -47,7 +47,7 @@ def is_due(when: str, row: dict[str, Any], now: datetime) -> bool:
 
 class TestDays:
     @pytest.mark.parametrize("zone", ZONES)
-    async def test_are_those_of_the_profile(self, app: Litestar, alice: Client, zone: str) -> None:
+    async def test_days_are_those_of_the_profile_time_zone(self, app: Litestar, alice: Client, zone: str) -> None:
         await live_in(alice, zone)
         now = datetime.now(ZoneInfo(zone))
         midnights = [datetime.combine(now.date() + timedelta(days=n), time(), now.tzinfo) for n in range(-1, 3)]
@@ -66,7 +66,7 @@ class TestDays:
             if now.date() == datetime.now(now.tzinfo).date():  # or midnight has come meanwhile
                 assert shown == expected, when
 
-    async def test_follow_the_profile_at_once(self, alice: Client) -> None:
+    async def test_days_follow_a_changed_time_zone(self, alice: Client) -> None:
         kiritimati = datetime.now(ZoneInfo("Pacific/Kiritimati")).date()
         await alice.create(title="there", due_date=str(kiritimati))
         await live_in(alice, "Pacific/Kiritimati")
@@ -76,7 +76,7 @@ class TestDays:
         if kiritimati == datetime.now(ZoneInfo("Pacific/Kiritimati")).date():
             assert today == ["there"]
 
-    async def test_are_each_users_own(self, alice: Client, bob: Client) -> None:
+    async def test_days_are_per_user(self, alice: Client, bob: Client) -> None:
         await live_in(alice, "Pacific/Kiritimati")
         await live_in(bob, "Pacific/Pago_Pago")
         day = str(datetime.now(ZoneInfo("Pacific/Pago_Pago")).date())
@@ -87,7 +87,7 @@ class TestDays:
 
     @pytest.mark.parametrize("due_at", ["0001-01-01T00:00:00.000001Z", "9999-12-31T23:59:59.999998Z"])
     @pytest.mark.parametrize("zone", ["Pacific/Apia", "America/New_York"])
-    async def test_the_ends_of_time(self, alice: Client, due_at: str, zone: str) -> None:
+    async def test_first_and_last_dates_are_filtered(self, alice: Client, due_at: str, zone: str) -> None:
         await live_in(alice, zone)
         await alice.create(title="x", due_at=due_at)
         past = due_at.startswith("0")
@@ -96,7 +96,7 @@ class TestDays:
         assert await titles(alice, due="today") == []
 
     @pytest.mark.parametrize("due", ["", "now", "Today", "tomorrow", "null"])
-    async def test_invalid(self, alice: Client, due: str) -> None:
+    async def test_invalid_due_filter_is_refused(self, alice: Client, due: str) -> None:
         assert list(mistakes(await alice.get(alice.todos(), params={"due": due}))) == ["due"]
 
 
@@ -139,7 +139,7 @@ class TestUnknownZones:
         await live_in(alice, "UTC")
         assert (await alice.get(alice.todos(), params={"due": "today"})).status_code == 200
 
-    async def test_one_that_nobody_knows_is_utc(self, app: Litestar, alice: Client) -> None:
+    async def test_unknown_time_zone_is_utc(self, app: Litestar, alice: Client) -> None:
         await self.store(app, alice, "Mars/Olympus_Mons")
         await alice.create(title="x", due_date=str(datetime.now(UTC).date()))
         page = await alice.get(alice.todos(), params={"due": "today", "limit": 1, "offset": 5})
@@ -149,7 +149,7 @@ class TestUnknownZones:
         response = await alice.post(alice.path("tasks"), json={"title": "y", "due_date": "2026-03-01T12:00"})
         assert response.json()["due_date"] == "2026-03-01T12:00:00Z"
 
-    async def test_every_rule_serves_postgresql(self, app: Litestar, alice: Client) -> None:
+    async def test_every_time_zone_rule_works_in_postgresql(self, app: Litestar, alice: Client) -> None:
         moments = [datetime(2027, month, day, 1, 30, tzinfo=UTC) for month in range(1, 13) for day in (1, 15)]
         rules = {zone: time_zones.posix_rule(zone) for zone in sorted(time_zones.KNOWN)[::5]}
         asked = {(zone, moment): func.timezone(rule, moment) for zone, rule in rules.items() for moment in moments}

@@ -33,7 +33,7 @@ async def todo(alice: Client) -> dict[str, Any]:
 
 
 class TestIsolation:
-    async def test_under_ones_own_path_it_never_existed(
+    async def test_another_users_todo_under_own_path_is_404(
         self, app: Litestar, alice: Client, bob: Client, todo: dict[str, Any]
     ) -> None:
         before = await todo_rows(app, alice.user_id)
@@ -48,7 +48,7 @@ class TestIsolation:
         assert await todo_rows(app, alice.user_id) == before
         assert await todo_rows(app, bob.user_id) == {}
 
-    async def test_under_its_owners_path_it_is_403(
+    async def test_another_users_todo_under_its_path_is_403(
         self, app: Litestar, alice: Client, bob: Client, todo: dict[str, Any]
     ) -> None:
         before = await todo_rows(app, alice.user_id)
@@ -59,7 +59,7 @@ class TestIsolation:
         assert await todo_rows(app, alice.user_id) == before
 
     @pytest.mark.parametrize("tag", ['"1"', "*", '"2"'])
-    async def test_conditions_reveal_nothing(
+    async def test_conditions_do_not_reveal_another_users_todo(
         self, app: Litestar, alice: Client, bob: Client, todo: dict[str, Any], tag: str
     ) -> None:
         before = await todo_rows(app, alice.user_id)
@@ -68,7 +68,7 @@ class TestIsolation:
             assert (response.status_code, response.headers.get("etag")) == (404, None), verb
         assert await todo_rows(app, alice.user_id) == before
 
-    async def test_ids_in_the_body_move_nothing(self, alice: Client, bob: Client, todo: dict[str, Any]) -> None:
+    async def test_ids_in_the_body_are_refused(self, alice: Client, bob: Client, todo: dict[str, Any]) -> None:
         for name, value in (("id", todo["id"]), ("user_id", alice.user_id)):
             assert_problem(await bob.post(bob.todos(), json={"title": "x", name: value}), 422)
         mine = await bob.create()
@@ -79,7 +79,7 @@ class TestIsolation:
         assert (await bob.get(bob.todos())).json()["items"] == [mine]
 
     @pytest.mark.usefixtures("todo")
-    async def test_no_filter_and_no_page_reaches_it(self, bob: Client) -> None:
+    async def test_no_filter_or_page_shows_another_users_todo(self, bob: Client) -> None:
         filters: list[dict[str, str | int]] = [
             {"tag": "a"},
             {"completed": True},
@@ -102,13 +102,15 @@ class TestOneIdOfTwoUsers:
         await insert_todos(app, [todo_row(client.user_id, id=key, title=client.user_id) for client in (alice, bob)])
         return key
 
-    async def test_each_reads_their_own(self, alice: Client, bob: Client, key: object) -> None:
+    async def test_same_id_of_two_users_is_read_separately(self, alice: Client, bob: Client, key: object) -> None:
         for client in (alice, bob):
             assert (await client.get(client.todos(key))).json()["title"] == client.user_id
             page = (await client.get(client.todos())).json()
             assert ([item["user_id"] for item in page["items"]], page["total"]) == ([client.user_id], 1)
 
-    async def test_each_writes_their_own(self, app: Litestar, alice: Client, bob: Client, key: object) -> None:
+    async def test_same_id_of_two_users_is_written_separately(
+        self, app: Litestar, alice: Client, bob: Client, key: object
+    ) -> None:
         before = await todo_rows(app, alice.user_id)
         for verb in every_verb(app, bob, key):
             if verb[0] != "DELETE" and not verb[1].endswith(("/move", "/restore")):
@@ -116,7 +118,9 @@ class TestOneIdOfTwoUsers:
                 assert await todo_rows(app, alice.user_id) == before
         assert (await bob.get(bob.todos(key))).json()["title"] == "stolen"
 
-    async def test_each_deletes_their_own(self, app: Litestar, alice: Client, bob: Client, key: object) -> None:
+    async def test_same_id_of_two_users_is_deleted_separately(
+        self, app: Litestar, alice: Client, bob: Client, key: object
+    ) -> None:
         before = await todo_rows(app, alice.user_id)
         assert (await bob.delete(bob.todos(key))).status_code == 204
         assert await todo_rows(app, alice.user_id) == before
@@ -124,12 +128,12 @@ class TestOneIdOfTwoUsers:
         assert await todo_rows(app, alice.user_id) == before
         assert await todo_rows(app, bob.user_id) == {}
 
-    async def test_versions_are_apart(self, alice: Client, bob: Client, key: object) -> None:
+    async def test_same_id_of_two_users_has_separate_versions(self, alice: Client, bob: Client, key: object) -> None:
         await alice.post(alice.todos(key, "toggle-complete"))
         response = await bob.patch(bob.todos(key), json={"title": "x"}, headers={"If-Match": '"1"'})
         assert (response.status_code, response.json()["version"]) == (200, 2)
 
-    async def test_at_the_same_time(self, alice: Client, bob: Client, key: object) -> None:
+    async def test_same_id_of_two_users_is_written_concurrently(self, alice: Client, bob: Client, key: object) -> None:
         calls = [client.post(client.todos(key, "toggle-complete")) for client in (alice, bob, bob) for _ in range(9)]
         assert {response.status_code for response in await asyncio.gather(*calls)} == {200}
         assert (await alice.get(alice.todos(key))).json()["version"] == 10

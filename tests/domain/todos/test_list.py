@@ -33,15 +33,15 @@ async def titles(client: Client, **parameters: Any) -> list[str]:
 
 
 class TestListTodos:
-    async def test_needs_a_token(self, anonymous: httpx.AsyncClient, alice: Client) -> None:
+    async def test_request_without_token_is_401(self, anonymous: httpx.AsyncClient, alice: Client) -> None:
         assert_problem(await anonymous.get(alice.todos()), 401, "Missing authentication token")
 
-    async def test_belongs_to_the_path(self, alice: Client, bob: Client) -> None:
+    async def test_path_of_another_user_is_403(self, alice: Client, bob: Client) -> None:
         await alice.create()
         for parameters in ({}, {"limit": 0}, {"nope": 1}):
             assert_problem(await bob.get(alice.todos(), params=parameters), 403)
 
-    async def test_shows_nothing_of_another_user(self, alice: Client, bob: Client) -> None:
+    async def test_list_shows_no_row_of_another_user(self, alice: Client, bob: Client) -> None:
         mine = await alice.create(title="a", tags=["shared"])
         theirs = await bob.create(title="b", tags=["shared"])
         for parameters in (
@@ -55,21 +55,21 @@ class TestListTodos:
                 page = (await client.get(client.todos(), params=parameters)).json()
                 assert (page["items"], page["total"]) == ([todo], 1)
 
-    async def test_of_a_new_user_is_an_empty_page(self, alice: Client) -> None:
+    async def test_list_of_a_new_user_is_empty(self, alice: Client) -> None:
         page = (await alice.get(alice.todos())).json()
         assert page == {"items": [], "total": 0, "limit": 20, "offset": 0, "next_cursor": None}
 
-    async def test_items_are_as_one_reads_them(self, alice: Client) -> None:
+    async def test_items_equal_the_single_reads(self, alice: Client) -> None:
         todo = await alice.create(description="d", tags=["a"], due_date="2026-03-01", completed=True)
         response = await alice.get(alice.todos())
         assert response.json()["items"] == [todo]
         assert "etag" not in response.headers
 
-    async def test_newest_first(self, alice: Client) -> None:
+    async def test_default_order_is_newest_first(self, alice: Client) -> None:
         todos = [await alice.create() for _ in range(3)]
         assert (await alice.get(alice.todos())).json()["items"] == todos[::-1]
 
-    async def test_shows_every_write(self, alice: Client) -> None:
+    async def test_list_shows_every_write(self, alice: Client) -> None:
         first, second = await alice.create(), await alice.create()
         await alice.delete(alice.todos(first["id"]))
         changed = (await alice.patch(alice.todos(second["id"]), json={"title": "new"})).json()
@@ -77,20 +77,20 @@ class TestListTodos:
 
 
 class TestFilters:
-    async def test_completed(self, alice: Client) -> None:
+    async def test_filter_by_completed(self, alice: Client) -> None:
         await alice.create(title="open")
         await alice.create(title="done", completed=True)
         assert await titles(alice, completed="true") == await titles(alice, completed="1") == ["done"]
         assert await titles(alice, completed="false") == await titles(alice, completed="0") == ["open"]
 
-    async def test_priority_is_any_of_those_given(self, app: Litestar, alice: Client) -> None:
+    async def test_filter_by_any_of_several_priorities(self, app: Litestar, alice: Client) -> None:
         await put_in(app, alice, [{"title": name, "priority": name} for name in ("none", "low", "medium", "high")])
         assert await titles(alice, priority="none") == ["none"]
         assert await titles(alice, priority=["high", "low"]) == ["high", "low"]
         assert await titles(alice, priority=["low", "low"]) == ["low"]
         assert len(await titles(alice, priority=["none", "low", "medium", "high"])) == 4
 
-    async def test_tag_is_all_of_those_given(self, app: Litestar, alice: Client) -> None:
+    async def test_filter_by_all_of_several_tags(self, app: Litestar, alice: Client) -> None:
         rows: tuple[list[str], ...] = ([], ["a"], ["b", "a"], ["a", "b", "c"], ["A"], ["a b"])
         await put_in(app, alice, [{"title": str(tags), "tags": tags} for tags in rows])
         assert len(await titles(alice, tag="a")) == 3
@@ -100,7 +100,7 @@ class TestFilters:
         assert await titles(alice, tag=["a", "z"]) == []
 
     @pytest.mark.parametrize("tag", ["%", "_", "", "*", "{a}", "a,b", "'", '"', "\\", "NULL", "null"])
-    async def test_a_tag_is_never_a_pattern(self, alice: Client, tag: str) -> None:
+    async def test_tag_filter_is_not_a_pattern(self, alice: Client, tag: str) -> None:
         await alice.create(title="other", tags=["a", "b", "ab"])
         if tag:
             await alice.create(title="this", tags=[tag])
@@ -120,7 +120,9 @@ class TestFilters:
             ("0001-01-01", [], ["day", "early", "late", "next", "noon"]),
         ],
     )
-    async def test_due(self, app: Litestar, alice: Client, moment: str, before: list[str], after: list[str]) -> None:
+    async def test_filter_by_due_date(
+        self, app: Litestar, alice: Client, moment: str, before: list[str], after: list[str]
+    ) -> None:
         instants = {"early": NOON - TICK, "noon": NOON, "late": NOON + TICK}
         days = {"day": date(2026, 3, 1), "next": date(2026, 3, 2)}
         rows = [{"title": title, "due_at": instant} for title, instant in instants.items()]
@@ -129,7 +131,7 @@ class TestFilters:
         assert sorted(await titles(alice, due_before=moment)) == before
         assert sorted(await titles(alice, due_after=moment)) == after
 
-    async def test_created_and_updated(self, app: Litestar, alice: Client) -> None:
+    async def test_filter_by_created_and_updated(self, app: Litestar, alice: Client) -> None:
         moments = {"before": NOON - TICK, "at": NOON, "after": NOON + TICK}
         rows = [{"title": name, "created_at": at, "updated_at": at} for name, at in moments.items()]
         await put_in(app, alice, rows)
@@ -142,13 +144,13 @@ class TestFilters:
         ) == ["before"]
         assert len(await titles(alice, created_after="2026-03-01", created_before="2026-03-02")) == 3
 
-    async def test_updated_after_finds_what_was_written(self, alice: Client) -> None:
+    async def test_updated_after_finds_new_writes(self, alice: Client) -> None:
         first, second = await alice.create(title="first"), await alice.create(title="second")
         assert await titles(alice, updated_after=first["updated_at"]) == ["second"]
         await alice.post(alice.todos(first["id"], "complete"))
         assert await titles(alice, updated_after=second["updated_at"]) == ["first"]
 
-    async def test_all_must_hold(self, app: Litestar, alice: Client) -> None:
+    async def test_filters_are_combined(self, app: Litestar, alice: Client) -> None:
         done = {"completed": True, "completed_at": NOON}
         whole = {"tags": ["a"], "priority": "high", "due_at": NOON} | done
         rows = [{"title": "all"} | whole]
@@ -202,19 +204,19 @@ class TestSort:
             ("completed:desc,title:desc", "Bäba"),
         ],
     )
-    async def test_each_key_in_each_direction(self, app: Litestar, alice: Client, sort: str, expected: str) -> None:
+    async def test_sort_by_each_key_and_direction(self, app: Litestar, alice: Client, sort: str, expected: str) -> None:
         await put_in(app, alice, self.ROWS)
         assert "".join(await titles(alice, sort=sort)) == expected
 
-    async def test_the_default_is_newest_first(self, app: Litestar, alice: Client) -> None:
+    async def test_default_sort_is_newest_first(self, app: Litestar, alice: Client) -> None:
         await put_in(app, alice, self.ROWS)
         assert await titles(alice) == await titles(alice, sort="created_at:desc")
 
-    async def test_ascending_need_not_be_said(self, app: Litestar, alice: Client) -> None:
+    async def test_ascending_is_the_default_direction(self, app: Litestar, alice: Client) -> None:
         await put_in(app, alice, self.ROWS)
         assert await titles(alice, sort="title") == await titles(alice, sort="title:asc")
 
-    async def test_titles_go_by_code_point(self, app: Litestar, alice: Client) -> None:
+    async def test_titles_sort_by_code_point(self, app: Litestar, alice: Client) -> None:
         words = [
             "z",
             "Z",
@@ -239,14 +241,14 @@ class TestSort:
         assert await titles(alice, sort="title") == sorted(words)
         assert await titles(alice, sort="title:desc") == sorted(words, reverse=True)
 
-    async def test_the_id_breaks_ties_as_the_last_key_goes(self, app: Litestar, alice: Client) -> None:
+    async def test_id_breaks_ties_in_the_direction_of_the_last_key(self, app: Litestar, alice: Client) -> None:
         await put_in(app, alice, [{"title": title, "priority": "low"} for title in "abc"])
         for sort in ("priority", "priority:desc,completed", "due_at", "created_at"):
             assert "".join(await titles(alice, sort=sort)) == "abc"
         for sort in ("priority:desc", "priority,completed:desc", "due_at:desc", "created_at:desc"):
             assert "".join(await titles(alice, sort=sort)) == "cba"
 
-    async def test_all_keys_at_once(self, app: Litestar, alice: Client) -> None:
+    async def test_sort_by_all_keys_at_once(self, app: Litestar, alice: Client) -> None:
         await put_in(app, alice, self.ROWS)
         sort = "completed:desc,priority:desc,due_at,title,created_at:desc,updated_at"
         assert "".join(await titles(alice, sort=sort)) == "Baäb"
@@ -256,7 +258,7 @@ class TestPages:
     async def pages(self, client: Client, **parameters: Any) -> dict[str, Any]:
         return json_object(await client.get(client.todos(), params=parameters))
 
-    async def test_twenty_unless_said_otherwise(self, app: Litestar, alice: Client) -> None:
+    async def test_default_limit_is_20(self, app: Litestar, alice: Client) -> None:
         await put_in(app, alice, [{}] * 101)
         page = await self.pages(alice)
         assert (len(page["items"]), page["total"], page["limit"], page["offset"]) == (20, 101, 20, 0)
@@ -264,14 +266,16 @@ class TestPages:
     @pytest.mark.parametrize(
         ("limit", "offset", "expected"), [(1, 0, 1), (100, 0, 100), (100, 1, 100), (100, 2, 99), (7, 98, 3)]
     )
-    async def test_bounds(self, app: Litestar, alice: Client, limit: int, offset: int, expected: int) -> None:
+    async def test_limit_and_offset_bounds(
+        self, app: Litestar, alice: Client, limit: int, offset: int, expected: int
+    ) -> None:
         await put_in(app, alice, [{}] * 101)
         page = await self.pages(alice, limit=limit, offset=offset)
         assert (len(page["items"]), page["total"]) == (expected, 101)
         assert (page["limit"], page["offset"]) == (limit, offset)
         assert (page["next_cursor"] is None) == (offset + expected == 101)
 
-    async def test_together_they_are_everything_once(self, app: Litestar, alice: Client) -> None:
+    async def test_pages_cover_all_rows_once(self, app: Litestar, alice: Client) -> None:
         await put_in(app, alice, [{"title": str(number % 3)} for number in range(23)])
         pages = [await self.pages(alice, limit=5, offset=offset, sort="title:desc") for offset in range(0, 25, 5)]
         whole = await self.pages(alice, limit=100, sort="title:desc")
@@ -279,7 +283,7 @@ class TestPages:
         assert len({item["id"] for item in whole["items"]}) == 23
 
     @pytest.mark.parametrize("offset", [3, 4, 1000, 2**31 - 1])
-    async def test_beyond_the_end_the_total_still_counts(self, app: Litestar, alice: Client, offset: int) -> None:
+    async def test_page_beyond_the_end_has_the_total(self, app: Litestar, alice: Client, offset: int) -> None:
         await put_in(app, alice, [{"tags": ["a"]}, {"tags": ["a"]}, {}])
         page = await self.pages(alice, offset=offset)
         assert (page["items"], page["total"], page["offset"]) == ([], 3, offset)
@@ -349,13 +353,13 @@ WRONG: dict[str, Sequence[str]] = {
 
 class TestWrongParameters:
     @pytest.mark.parametrize(("name", "value"), [(name, value) for name in WRONG for value in WRONG[name]])
-    async def test_are_named(self, alice: Client, name: str, value: str) -> None:
+    async def test_invalid_parameters_are_reported(self, alice: Client, name: str, value: str) -> None:
         assert mistakes(await alice.get(alice.todos(), params={name: value})).keys() == {name}
 
     @pytest.mark.parametrize(
         "name", ["page", "Limit", "LIMIT", "limit ", "", "title", "user_id", "priority[]", "ünï", "a\x00"]
     )
-    async def test_unknown_ones_are_named(self, alice: Client, name: str) -> None:
+    async def test_unknown_parameters_are_reported(self, alice: Client, name: str) -> None:
         assert mistakes(await alice.get(alice.todos(), params={name: "1"})) == {name: "Unknown query parameter"}
 
     @pytest.mark.parametrize(
@@ -363,11 +367,11 @@ class TestWrongParameters:
         ["limit=1&limit=1", "offset=0&limit=5&offset=0", "sort=title&sort=title", "completed=true&completed=false"]
         + [f"{name}=2026-03-01&{name}=2026-03-01" for name in WRONG if name.endswith(("before", "after"))],
     )
-    async def test_repeated_ones_are_named(self, alice: Client, query: str) -> None:
+    async def test_repeated_parameters_are_reported(self, alice: Client, query: str) -> None:
         response = await alice.get(f"{alice.todos()}?{query}")
         assert mistakes(response) == {query.partition("=")[0]: "Expected the parameter once"}
 
-    async def test_all_are_named_at_once(self, alice: Client) -> None:
+    async def test_all_invalid_parameters_are_reported_at_once(self, alice: Client) -> None:
         wrong: dict[str, str | int] = {
             "limit": 0,
             "offset": "x",
@@ -380,10 +384,10 @@ class TestWrongParameters:
         assert mistakes(response).keys() == wrong.keys()
         assert all(error.keys() == {"parameter", "detail"} for error in response.json()["errors"])
 
-    async def test_too_many_values_are_refused(self, alice: Client) -> None:
+    async def test_too_many_filter_values_are_refused(self, alice: Client) -> None:
         assert mistakes(await alice.get(alice.todos(), params={"tag": ["a"] * 21})).keys() == {"tag"}
         assert mistakes(await alice.get(alice.todos(), params={"priority": ["low"] * 5})).keys() == {"priority"}
 
     @pytest.mark.parametrize("query", ["tag=%ff", "tag=%ed%a0%80", "%ff=1", "&".join(["tag=a"] * 101)])
-    async def test_what_cannot_be_read_is_422(self, alice: Client, query: str) -> None:
+    async def test_undecodable_query_is_422(self, alice: Client, query: str) -> None:
         assert_problem(await alice.get(f"{alice.todos()}?{query}"), 422)

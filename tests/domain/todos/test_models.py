@@ -57,13 +57,15 @@ async def refusal(app: Litestar, statement: Executable, values: dict[str, Any]) 
 
 class TestConstraints:
     @pytest.mark.parametrize("values", ALLOWED)
-    async def test_allow_what_the_schema_allows(self, app: Litestar, values: dict[str, Any]) -> None:
+    async def test_constraints_allow_what_the_schema_allows(self, app: Litestar, values: dict[str, Any]) -> None:
         row = todo_row(new_user_id(), **values)
         await insert_todos(app, [row])
         assert await todo_rows(app, row["user_id"]) == {row["id"]: row}
 
     @pytest.mark.parametrize(("name", "values"), [(name, values) for name in REFUSED for values in REFUSED[name]])
-    async def test_refuse_what_it_refuses(self, app: Litestar, name: str, values: dict[str, Any]) -> None:
+    async def test_constraints_refuse_what_the_schema_refuses(
+        self, app: Litestar, name: str, values: dict[str, Any]
+    ) -> None:
         user_id = new_user_id()
         first = todo_row(user_id)
         await insert_todos(app, [first])
@@ -71,28 +73,28 @@ class TestConstraints:
         assert constraint_name(await refusal(app, todos.update().where(todos.c.user_id == user_id), values)) == name
         assert await todo_rows(app, user_id) == {first["id"]: first}
 
-    async def test_an_id_is_taken_once_by_a_user(self, app: Litestar) -> None:
+    async def test_todo_id_is_unique_per_user(self, app: Litestar) -> None:
         row = todo_row(new_user_id())
         await insert_todos(app, [row, todo_row(new_user_id(), id=row["id"])])
         assert constraint_name(await refusal(app, todos.insert(), row)) == "pk_todos"
 
-    async def test_nothing_is_its_own_parent(self, app: Litestar) -> None:
+    async def test_todo_cannot_be_its_own_parent(self, app: Litestar) -> None:
         row = todo_row(new_user_id())
         await insert_todos(app, [row])
         statement = todos.update().where(todos.c.user_id == row["user_id"])
         assert constraint_name(await refusal(app, statement, {"parent_id": row["id"]})) == "ck_todos_parent_is_another"
 
-    async def test_references_stay_inside_one_user(self, app: Litestar) -> None:
+    async def test_foreign_keys_stay_within_one_user(self, app: Litestar) -> None:
         theirs, own = todo_row(new_user_id()), todo_row(new_user_id())
         await insert_todos(app, [theirs, own])
         statement = todos.update().where(todos.c.user_id == own["user_id"])
         assert constraint_name(await refusal(app, statement, {"parent_id": theirs["id"]})) == "fk_todos_parent_id"
 
-    async def test_an_owner_exists(self, app: Litestar) -> None:
+    async def test_todo_needs_an_existing_user(self, app: Litestar) -> None:
         error = await refusal(app, todos.insert(), todo_row(new_user_id()))
         assert constraint_name(error) == "fk_todos_user_id"
 
-    async def test_go_with_their_owner(self, app: Litestar) -> None:
+    async def test_todos_are_deleted_with_their_user(self, app: Litestar) -> None:
         gone, left = todo_row(new_user_id()), todo_row(new_user_id())
         await insert_todos(app, [gone, left])
         await run(app, delete(users).where(users.c.id == gone["user_id"]), {})
@@ -100,20 +102,20 @@ class TestConstraints:
         assert await todo_rows(app, left["user_id"]) == {left["id"]: left}
 
     @pytest.mark.parametrize("column", [column.name for column in todos.columns if not column.nullable])
-    async def test_what_is_required_is_not_null(self, app: Litestar, column: str) -> None:
+    async def test_required_columns_are_not_null(self, app: Litestar, column: str) -> None:
         row = todo_row(new_user_id())
         await insert_todos(app, [row])
         own = todos.c.user_id == row["user_id"]
         error = await refusal(app, todos.update().where(own).values({column: None}), {})
         assert sqlstate(error) == NULL
 
-    async def test_each_of_the_table_is_tested(self, app: Litestar) -> None:
+    async def test_every_constraint_has_a_case(self, app: Litestar) -> None:
         query = text("SELECT conname FROM pg_constraint WHERE conrelid = 'app.todos'::regclass AND contype <> 'n'")
         async with app.state.database.begin(unscoped="tests") as connection:
             found = {name for (name,) in await connection.execute(query)}
         assert found == {*REFUSED, "pk_todos", "fk_todos_user_id", "ck_todos_parent_is_another"}
 
-    async def test_the_table_has_the_columns_of_its_model(self, app: Litestar) -> None:
+    async def test_table_has_the_columns_of_its_model(self, app: Litestar) -> None:
         async with app.state.database.begin(unscoped="tests") as connection:
             columns = await connection.run_sync(lambda sync: inspect(sync).get_columns("todos", schema="app"))
         assert {column["name"]: column["nullable"] for column in columns} == {
@@ -123,7 +125,7 @@ class TestConstraints:
         assert nullable == {column.name for column in todos.columns if column.nullable}
         assert nullable >= {"description", "completed_at", "due_date", "due_at", "list_id", "parent_id", "deleted_at"}
 
-    async def test_defaults_are_those_of_the_schema(self, app: Litestar) -> None:
+    async def test_column_defaults_equal_the_schema(self, app: Litestar) -> None:
         row = todo_row(new_user_id())
         await insert_todos(app, [row])
         bare = todo_row(row["user_id"])

@@ -28,7 +28,7 @@ class TestMove(OneTodo):
     action: ClassVar = "move"
     body: ClassVar = {"after": AN_ID}
 
-    async def test_new_todos_come_last(self, alice: Client) -> None:
+    async def test_new_todo_is_last(self, alice: Client) -> None:
         await some(alice, "abc")
         assert await titles(alice) == ["a", "b", "c"]
 
@@ -46,7 +46,7 @@ class TestMove(OneTodo):
             ("d", "after", "c", "abcd"),
         ],
     )
-    async def test_it_stands_next_to_the_other(
+    async def test_moved_todo_is_next_to_the_other(
         self, alice: Client, moved: str, side: str, other: str, order: str
     ) -> None:
         todos = await some(alice, "abcd")
@@ -57,18 +57,18 @@ class TestMove(OneTodo):
         assert kept == todos[moved]
         assert answer["version"] == 2
 
-    async def test_answers_with_its_etag(self, alice: Client) -> None:
+    async def test_move_returns_the_new_etag(self, alice: Client) -> None:
         todos = await some(alice, "ab")
         response = await move(alice, todos["b"], before=todos["a"])
         assert response.headers["etag"] == '"2"'
 
-    async def test_others_keep_their_positions(self, alice: Client) -> None:
+    async def test_move_keeps_other_positions(self, alice: Client) -> None:
         todos = await some(alice, "abc")
         await put_next_to(alice, todos["c"], before=todos["b"])
         for name in "ab":
             assert await get(alice, todos[name]) == todos[name]
 
-    async def test_it_takes_the_list_and_the_parent_of_the_other(self, alice: Client) -> None:
+    async def test_moved_todo_takes_list_and_parent_of_the_other(self, alice: Client) -> None:
         home = await new_list(alice)
         parent = await alice.create(title="p")
         todos = await some(alice, "ab", list_id=home["id"], parent_id=parent["id"])
@@ -79,7 +79,7 @@ class TestMove(OneTodo):
         moved = await put_next_to(alice, stranger, before=parent)
         assert (moved["list_id"], moved["parent_id"]) == (None, None)
 
-    async def test_into_makes_it_the_last_subtask_in_that_list(self, alice: Client) -> None:
+    async def test_move_into_makes_it_the_last_subtask(self, alice: Client) -> None:
         home = await new_list(alice)
         parent = await alice.create(title="p", list_id=home["id"])
         await some(alice, "ab", list_id=home["id"], parent_id=parent["id"])
@@ -89,7 +89,7 @@ class TestMove(OneTodo):
         assert (moved["list_id"], moved["parent_id"]) == (home["id"], parent["id"])
         assert await titles(alice, parent_id=parent["id"]) == ["a", "b", "x"]
 
-    async def test_its_subtasks_stay_below_it(self, alice: Client) -> None:
+    async def test_subtasks_move_with_their_parent(self, alice: Client) -> None:
         top, middle, leaf = await chain(alice, 3)
         other = await alice.create(title="other")
         await put_next_to(alice, middle, after=other)
@@ -101,25 +101,27 @@ class TestMove(OneTodo):
         "body",
         [{}, {"before": AN_ID, "after": AN_ID}, {"after": AN_ID, "into": AN_ID}, dict.fromkeys(SIDES, AN_ID)],
     )
-    async def test_exactly_one_place_is_named(self, alice: Client, body: dict[str, Any]) -> None:
+    async def test_move_needs_exactly_one_place(self, alice: Client, body: dict[str, Any]) -> None:
         todo = await alice.create()
         response = await alice.post(alice.todos(todo["id"], "move"), json=body)
         assert mistakes(response) == {"": "Expected exactly one of before, after, into"}
 
     @pytest.mark.parametrize("side", SIDES)
     @pytest.mark.parametrize("value", [None, "", "x", 1, [AN_ID], {"id": AN_ID}, AN_ID[:-1], "\x00"])
-    async def test_it_is_an_id(self, alice: Client, side: str, value: Any) -> None:
+    async def test_place_must_be_an_id(self, alice: Client, side: str, value: Any) -> None:
         todo = await alice.create()
         assert f"/{side}" in mistakes(await alice.post(alice.todos(todo["id"], "move"), json={side: value}))
 
     @pytest.mark.parametrize("body", [{"after": AN_ID, "x": 1}, {"top": True}, {"position": "V"}])
-    async def test_unknown_fields_are_named(self, alice: Client, body: dict[str, Any]) -> None:
+    async def test_unknown_fields_are_reported(self, alice: Client, body: dict[str, Any]) -> None:
         todo = await alice.create()
         found = mistakes(await alice.post(alice.todos(todo["id"], "move"), json=body))
         assert "Unknown field" in found.values()
 
     @pytest.mark.parametrize("side", SIDES)
-    async def test_no_other_place_can_be_named(self, app: Litestar, alice: Client, bob: Client, side: str) -> None:
+    async def test_move_refuses_other_kinds_of_places(
+        self, app: Litestar, alice: Client, bob: Client, side: str
+    ) -> None:
         todo, _ = await alice.create(), await alice.create()
         gone, foreign = await alice.create(), await bob.create()
         await discard(alice, gone)
@@ -129,7 +131,7 @@ class TestMove(OneTodo):
             assert list(mistakes(await move(alice, todo, **{side: other}))) == [f"/{side}"]
         assert await todo_rows(app, alice.user_id) == before
 
-    async def test_another_users_todo_as_the_place_is_like_none(self, alice: Client, bob: Client) -> None:
+    async def test_another_users_todo_is_no_place(self, alice: Client, bob: Client) -> None:
         todo, foreign = await alice.create(), await bob.create()
         for side in SIDES:
             assert mistakes(await move(alice, todo, **{side: foreign})) == mistakes(
@@ -137,14 +139,14 @@ class TestMove(OneTodo):
             )
 
     @pytest.mark.parametrize("side", SIDES)
-    async def test_none_of_its_subtasks_is_a_place(self, app: Litestar, alice: Client, side: str) -> None:
+    async def test_own_subtask_is_no_place(self, app: Litestar, alice: Client, side: str) -> None:
         todos = await chain(alice, 4)
         before = await todo_rows(app, alice.user_id)
         for other in todos[1:]:
             assert list(mistakes(await move(alice, todos[0], **{side: other}))) == [f"/{side}"]
         assert await todo_rows(app, alice.user_id) == before
 
-    async def test_at_most_five_levels(self, app: Litestar, alice: Client) -> None:
+    async def test_move_below_five_levels_is_refused(self, app: Litestar, alice: Client) -> None:
         deep, short = await chain(alice, 4), await chain(alice, 2)
         before = await todo_rows(app, alice.user_id)
         detail = "Expected at most 5 levels of todos"
@@ -156,12 +158,12 @@ class TestMove(OneTodo):
         assert mistakes(await move(alice, deep[1], before=short[0]))["/before"]
         assert len(await todo_rows(app, alice.user_id)) == len(before) + 1
 
-    async def test_the_trash_moves_nothing(self, alice: Client) -> None:
+    async def test_trashed_todo_cannot_be_moved(self, alice: Client) -> None:
         todo, other = await alice.create(), await alice.create()
         await discard(alice, todo)
         assert_problem(await move(alice, todo, before=other), 404, "Not found")
 
-    async def test_what_comes_back_stands_where_it_stood(self, alice: Client) -> None:
+    async def test_restored_todo_keeps_its_position(self, alice: Client) -> None:
         todos = await some(alice, "abcd")
         await discard(alice, todos["b"])
         await put_next_to(alice, todos["d"], before=todos["c"])
@@ -171,14 +173,14 @@ class TestMove(OneTodo):
         assert order.index("a") < order.index("b") < order.index("d")
 
     @pytest.mark.parametrize("if_match", ['"1"', "*", '"7", "1"'])
-    async def test_a_match_moves(self, alice: Client, if_match: str) -> None:
+    async def test_current_if_match_moves(self, alice: Client, if_match: str) -> None:
         todos = await some(alice, "ab")
         path, body = alice.todos(todos["b"]["id"], "move"), {"before": todos["a"]["id"]}
         response = await alice.post(path, json=body, headers={"If-Match": if_match})
         assert (response.status_code, response.json()["version"]) == (200, 2)
 
     @pytest.mark.parametrize("if_match", ['"2"', 'W/"1"', "x"])
-    async def test_stale_is_412_and_changes_nothing(self, app: Litestar, alice: Client, if_match: str) -> None:
+    async def test_stale_if_match_is_412_and_changes_nothing(self, app: Litestar, alice: Client, if_match: str) -> None:
         todos = await some(alice, "ab")
         before = await todo_rows(app, alice.user_id)
         path, body = alice.todos(todos["b"]["id"], "move"), {"before": todos["a"]["id"]}
@@ -196,7 +198,7 @@ async def crowd(app: Litestar, client: Client, names: str, **values: Any) -> dic
 
 
 class TestPositions:
-    async def test_stay_short_and_in_order(self, app: Litestar, alice: Client) -> None:
+    async def test_positions_stay_short_and_ordered(self, app: Litestar, alice: Client) -> None:
         """A few at the front of the list, always before the first: there is the least room."""
         front = "0" * (MAX_POSITION - 20)
         rows = [todo_row(alice.user_id, title=name, position=front + name) for name in "abc"]
@@ -210,7 +212,7 @@ class TestPositions:
         assert answer["version"] <= 32
         assert (await get(alice, todos["c"]))["version"] == 2
 
-    async def test_where_there_is_no_room_others_move_up(self, app: Litestar, alice: Client) -> None:
+    async def test_full_gap_moves_the_following_todos(self, app: Litestar, alice: Client) -> None:
         todos = await crowd(app, alice, "abcdef")
         answer = await put_next_to(alice, todos["f"], after=todos["b"])
         assert await titles(alice) == list("abfcde")
@@ -219,7 +221,7 @@ class TestPositions:
             assert len(todo["position"]) < MAX_POSITION / 2
             assert todo["version"] == 2
 
-    async def test_only_those_around_move_up(self, app: Litestar, alice: Client) -> None:
+    async def test_full_gap_moves_only_nearby_todos(self, app: Litestar, alice: Client) -> None:
         rows = [todo_row(alice.user_id, title=f"{number:03}", position=f"{number:03}") for number in range(150)]
         await insert_todos(app, rows)
         todos = await crowd(app, alice, "ab")
@@ -230,7 +232,7 @@ class TestPositions:
         assert {todo["version"] for todo in unmoved} == {1}
         assert last[-5]["version"] == 2
 
-    async def test_a_condition_on_the_moved_one_holds(self, app: Litestar, alice: Client) -> None:
+    async def test_if_match_holds_while_others_are_rebalanced(self, app: Litestar, alice: Client) -> None:
         """The write is one: its version grows by one, whatever the others need."""
         todos = await crowd(app, alice, "abc")
         response = await alice.post(
@@ -239,13 +241,13 @@ class TestPositions:
         assert (response.status_code, response.json()["version"]) == (200, 2)
         assert await titles(alice) == ["a", "c", "b"]
 
-    async def test_ties_are_parted(self, app: Litestar, alice: Client) -> None:
+    async def test_equal_positions_are_separated(self, app: Litestar, alice: Client) -> None:
         await insert_todos(app, [todo_row(alice.user_id, title=name, position="7") for name in "abc"])
         todos = {todo["title"]: todo for todo in await listed(alice)}
         await put_next_to(alice, todos["c"], after=todos["a"])
         assert await titles(alice) == ["a", "c", "b"]
 
-    async def test_new_ones_come_last_after_room_was_made(self, app: Litestar, alice: Client) -> None:
+    async def test_new_todo_is_last_after_rebalancing(self, app: Litestar, alice: Client) -> None:
         todos = await crowd(app, alice, "abc")
         await put_next_to(alice, todos["c"], before=todos["b"])
         await alice.create(title="new")
@@ -253,14 +255,14 @@ class TestPositions:
         await put_next_to(alice, todos["a"], after=todos["b"])
         assert await titles(alice) == ["c", "b", "a", "new"]
 
-    async def test_what_is_in_the_trash_keeps_its_place_among_them(self, app: Litestar, alice: Client) -> None:
+    async def test_trashed_todo_keeps_its_order_when_rebalanced(self, app: Litestar, alice: Client) -> None:
         todos = await crowd(app, alice, "abcd")
         await discard(alice, todos["b"])
         await put_next_to(alice, todos["d"], before=todos["c"])
         await restore(alice, todos["b"])
         assert await titles(alice) == ["a", "b", "d", "c"]
 
-    async def test_other_lists_and_other_users_keep_theirs(self, app: Litestar, alice: Client, bob: Client) -> None:
+    async def test_rebalancing_keeps_other_lists_and_users(self, app: Litestar, alice: Client, bob: Client) -> None:
         home = await new_list(alice)
         others = [(alice, await crowd(app, alice, "xy", list_id=home["id"])), (bob, await crowd(app, bob, "xy"))]
         todos = await crowd(app, alice, "abc")
@@ -270,7 +272,7 @@ class TestPositions:
                 assert await get(client, todo) == todo
 
     @pytest.mark.parametrize("method", ["PATCH", "PUT"])
-    async def test_into_another_list_it_comes_last(self, alice: Client, method: str) -> None:
+    async def test_todo_moved_to_another_list_is_last(self, alice: Client, method: str) -> None:
         home = await new_list(alice)
         first = await alice.create(title="first")
         await some(alice, "ab", list_id=home["id"])
@@ -280,14 +282,14 @@ class TestPositions:
         assert await titles(alice, list_id=home["id"]) == ["a", "b", "first"]
 
     @pytest.mark.parametrize("method", ["PATCH", "PUT"])
-    async def test_in_the_same_list_it_stays(self, alice: Client, method: str) -> None:
+    async def test_todo_patched_with_its_own_list_keeps_its_position(self, alice: Client, method: str) -> None:
         home = await new_list(alice)
         todos = await some(alice, "ab", list_id=home["id"])
         body = {"title": "a", "list_id": home["id"]}
         await alice.request(method, alice.todos(todos["a"]["id"]), json=body)
         assert await titles(alice, list_id=home["id"]) == ["a", "b"]
 
-    async def test_without_a_list_it_comes_last_of_those_without(self, alice: Client) -> None:
+    async def test_todo_removed_from_its_list_is_last_of_those_without(self, alice: Client) -> None:
         home = await new_list(alice)
         todo = await alice.create(title="x", list_id=home["id"])
         await some(alice, "ab")
@@ -296,7 +298,7 @@ class TestPositions:
 
 
 class TestAtOnce:
-    async def test_moves_to_one_place_all_find_room(self, alice: Client) -> None:
+    async def test_concurrent_moves_to_one_place_all_succeed(self, alice: Client) -> None:
         todos = await some(alice, "abcdefghijklmnopqrstu")
         target = todos.pop("a")
         answers = await asyncio.gather(*(move(alice, todo, before=target) for todo in todos.values()))
@@ -308,7 +310,7 @@ class TestAtOnce:
         assert rows[-1]["id"] == target["id"]
         assert max(map(len, positions)) <= MAX_POSITION
 
-    async def test_moves_and_creations_leave_one_order(self, alice: Client) -> None:
+    async def test_concurrent_moves_and_creations_leave_one_order(self, alice: Client) -> None:
         todos = list((await some(alice, "abcdefghij")).values())
         calls = [move(alice, todo, after=todos[0]) for todo in todos[1:]]
         await asyncio.gather(*calls, *(alice.create(title="new") for _ in range(10)))
@@ -317,14 +319,14 @@ class TestAtOnce:
         assert set(order[1:10]) == set("bcdefghij")
         assert order[10:] == ["new"] * 10
 
-    async def test_with_one_tag_one_wins(self, alice: Client) -> None:
+    async def test_one_of_many_conditional_moves_wins(self, alice: Client) -> None:
         todos = await some(alice, "ab")
         path, body = alice.todos(todos["b"]["id"], "move"), {"before": todos["a"]["id"]}
         calls = (alice.post(path, json=body, headers={"If-Match": '"1"'}) for _ in range(20))
         statuses = sorted(answer.status_code for answer in await asyncio.gather(*calls))
         assert statuses == [200] + [412] * 19
 
-    async def test_with_one_key_one_is_done(self, alice: Client) -> None:
+    async def test_concurrent_moves_with_one_key_run_once(self, alice: Client) -> None:
         todos = await some(alice, "ab")
         path, body = alice.todos(todos["b"]["id"], "move"), {"before": todos["a"]["id"]}
         answers = await asyncio.gather(
@@ -343,7 +345,7 @@ steps = st.lists(
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps)
-async def test_the_order_is_that_of_a_plain_list(client_of: Any, steps: list[tuple[int, str, int]]) -> None:
+async def test_order_equals_the_model(client_of: Any, steps: list[tuple[int, str, int]]) -> None:
     client = client_of(new_user_id())
     ids = [(await client.create(title=str(number)))["id"] for number in range(6)]
     order = list(ids)

@@ -128,7 +128,7 @@ async def read(client: Client, **parameters: Any) -> dict[str, Any]:
     ),
     zone=zones,
 )
-async def test_lists_are_those_of_the_model(
+async def test_pages_equal_the_model(
     app: Litestar, rows: list[dict[str, Any]], chosen: list[tuple[dict[str, Any], Sort, int, int]], zone: timezone
 ) -> None:
     user_id, other = new_user_id(), new_user_id()
@@ -151,7 +151,7 @@ async def test_lists_are_those_of_the_model(
 
 @settings(max_examples=30, deadline=None)
 @given(rows=few, sort=sorts.filter(bool), limit=st.integers(1, 10))
-async def test_pages_in_a_row_are_everything_once(
+async def test_consecutive_pages_cover_all_rows_once(
     app: Litestar, rows: list[dict[str, Any]], sort: Sort, limit: int
 ) -> None:
     user_id = new_user_id()

@@ -45,7 +45,7 @@ async def trash(app: Litestar) -> tuple[str, Callable[..., Awaitable[UUID]]]:
 
 
 class TestPurge:
-    async def test_takes_what_is_old_enough(self, app: Litestar, trash: Any) -> None:
+    async def test_purge_removes_old_trash(self, app: Litestar, trash: Any) -> None:
         user_id, put = trash
         await put(MONTH + timedelta(seconds=1))
         kept = {await put(None), await put(timedelta(0)), await put(MONTH - timedelta(minutes=5))}
@@ -53,7 +53,7 @@ class TestPurge:
         assert (await todo_rows(app, user_id)).keys() == kept
         assert await purge(app) == 0
 
-    async def test_what_is_below_goes_with_it(self, app: Litestar, settings: Settings, alice: Client) -> None:
+    async def test_purge_removes_subtasks(self, app: Litestar, settings: Settings, alice: Client) -> None:
         todos = await chain(alice, 3)
         await discard(alice, todos[2])
         await discard(alice, todos[1])
@@ -62,14 +62,16 @@ class TestPurge:
         assert {str(key) for key in await todo_rows(app, alice.user_id)} == {todos[0]["id"]}
         assert (await restore(alice, todos[1])).status_code == 404
 
-    async def test_in_chunks(self, app: Litestar, trash: Any) -> None:
+    async def test_purge_works_in_chunks(self, app: Litestar, trash: Any) -> None:
         user_id, _ = trash
         old = datetime.now(UTC) - 2 * MONTH
         await insert_todos(app, [todo_row(user_id, deleted_at=old) for _ in range(purging.CHUNK + 5)])
         assert await purge(app) >= purging.CHUNK + 5
         assert await todo_rows(app, user_id) == {}
 
-    async def test_beside_those_who_restore(self, app: Litestar, settings: Settings, alice: Client) -> None:
+    async def test_purge_does_not_deadlock_with_restores(
+        self, app: Litestar, settings: Settings, alice: Client
+    ) -> None:
         """Nobody waits for somebody who waits for them; what was restored in time stays."""
         todos = [await alice.create() for _ in range(20)]
         for todo in todos:
@@ -83,13 +85,13 @@ class TestPurge:
         back = {todo["id"] for todo, status in zip(todos, statuses, strict=True) if status == 200}
         assert {str(key) for key in await todo_rows(app, alice.user_id)} == back
 
-    def test_as_a_command(self, settings: Settings) -> None:
+    def test_purge_command_reports_the_count(self, settings: Settings) -> None:
         status, said = call(settings, "purge", "--older-than", "52w")
         assert status == 0
         assert said.startswith("Removed ")
 
     @pytest.mark.parametrize("text", ["", "30", "d", "-1d", "1.5h", "30 d", "1y", "9999999d", "999999w"])
-    def test_what_is_no_time_span(self, settings: Settings, text: str) -> None:
+    def test_purge_command_refuses_invalid_time_spans(self, settings: Settings, text: str) -> None:
         status, said = call(settings, "purge", f"--older-than={text}")
         assert status != 0
         assert "Traceback" not in said

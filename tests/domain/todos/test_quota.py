@@ -50,7 +50,7 @@ class TestQuota:
         assert assert_full(await carol.post(carol.todos("batch"), json={"operations": operations}))["index"] == 1
         assert await todo_rows(limited, carol.user_id) == before
 
-    async def test_the_trash_counts_until_it_is_emptied(self, carol: Client) -> None:
+    async def test_trash_counts_until_it_is_emptied(self, carol: Client) -> None:
         todos = [await carol.create() for _ in range(5)]
         await carol.delete(carol.todos(todos[0]["id"]))
         assert_full(await carol.post(carol.todos(), json={"title": "x"}))
@@ -58,7 +58,7 @@ class TestQuota:
         await carol.delete(carol.todos(todos[0]["id"]), params={"permanent": True})
         await carol.create()
 
-    async def test_a_batch_may_free_what_it_takes(self, carol: Client) -> None:
+    async def test_batch_may_free_what_it_uses(self, carol: Client) -> None:
         todos = [await carol.create() for _ in range(4)]
         create = {"op": "create", "data": {"title": "x"}}
         free = {"op": "delete", "id": todos[0]["id"], "permanent": True}
@@ -67,7 +67,7 @@ class TestQuota:
         response = await carol.post(carol.todos("batch"), json={"operations": [create, free, create]})
         assert response.status_code == 200, response.text
 
-    async def test_is_exact_for_requests_at_once(self, limited: Litestar, carol: Client) -> None:
+    async def test_quota_is_exact_for_concurrent_requests(self, limited: Litestar, carol: Client) -> None:
         batch = {"operations": [{"op": "create", "data": {"title": "x"}}] * 2}
         requests = [carol.post(carol.todos(), json={"title": "x"}) for _ in range(8)]
         requests += [carol.post(carol.todos("batch"), json=batch) for _ in range(4)]
@@ -75,7 +75,7 @@ class TestQuota:
         assert statuses <= {200, 201, 409}
         assert len(await todo_rows(limited, carol.user_id)) == 5
 
-    async def test_counts_each_user_alone(self, limited: Litestar, carol: Client) -> None:
+    async def test_quota_is_per_user(self, limited: Litestar, carol: Client) -> None:
         for _ in range(5):
             await carol.create()
         dave = new_user_id()
@@ -83,7 +83,7 @@ class TestQuota:
         async with Client(dave, transport=asgi_transport(limited, raises=True), headers=headers) as other:
             await other.create()
 
-    async def test_lists_are_limited_too(self, carol: Client) -> None:
+    async def test_quota_limits_lists(self, carol: Client) -> None:
         for number in range(5):
             response = await carol.post(carol.path("lists"), json={"name": str(number)})
             assert response.status_code == 201
@@ -115,7 +115,7 @@ class TestGrants:
         assert rows.counted == 3
 
     @pytest.mark.parametrize("count", [99_000, 99_999, 100_000, 200_000])
-    async def test_nothing_is_granted_near_the_limit(self, count: int) -> None:
+    async def test_near_the_limit_rows_are_counted(self, count: int) -> None:
         assert not await RowQuota(100_000).grants(Rows(count))
 
     async def test_without_a_limit_nothing_is_counted(self) -> None:

@@ -30,12 +30,12 @@ class TestReplaceTodo(OneTodo):
         assert (await client.get(client.todos(todo["id"]))).json() == changed
         return changed
 
-    async def test_resets_what_is_left_out(self, alice: Client) -> None:
+    async def test_put_resets_missing_fields(self, alice: Client) -> None:
         todo = await self.replace(alice, await alice.create(**FULL))
         assert (todo["title"], todo["description"], todo["priority"], todo["tags"]) == ("Replaced", None, "none", [])
         assert (todo["completed"], todo["completed_at"], todo["due_date"], todo["due_at"]) == (False, None, None, None)
 
-    async def test_keeps_what_the_server_owns(self, alice: Client) -> None:
+    async def test_put_keeps_server_owned_fields(self, alice: Client) -> None:
         before = await alice.create(**FULL)
         todo = await self.replace(alice, before)
         assert [todo[name] for name in ("id", "user_id", "created_at")] == [
@@ -44,7 +44,7 @@ class TestReplaceTodo(OneTodo):
         assert todo["version"] == 2
         assert todo["updated_at"] > before["updated_at"]
 
-    async def test_the_same_again_is_a_write_too(self, alice: Client) -> None:
+    async def test_repeated_put_is_a_new_version(self, alice: Client) -> None:
         first = await self.replace(alice, await alice.create(), **FULL)
         second = await self.replace(alice, first, **FULL)
         changed = {name for name in first if first[name] != second[name]}
@@ -57,19 +57,19 @@ class TestReplaceTodo(OneTodo):
         assert (await self.replace(alice, done))["completed_at"] is None
         assert (await self.replace(alice, done, completed=True))["completed_at"] > done["completed_at"]
 
-    async def test_a_day_gives_way_to_an_instant(self, alice: Client) -> None:
+    async def test_put_of_due_at_clears_due_date(self, alice: Client) -> None:
         todo = await self.replace(alice, await alice.create(due_date="2026-03-01"), due_at="2026-03-02T00:00:00Z")
         assert (todo["due_date"], todo["due_at"]) == (None, "2026-03-02T00:00:00Z")
         todo = await self.replace(alice, todo, due_date="2026-03-03")
         assert (todo["due_date"], todo["due_at"]) == ("2026-03-03", None)
 
     @pytest.mark.parametrize(("name", "sent", "kept"), VALID)
-    async def test_takes_what_the_rules_allow(self, alice: Client, name: str, sent: Any, kept: Any) -> None:
+    async def test_valid_values_are_accepted(self, alice: Client, name: str, sent: Any, kept: Any) -> None:
         todo = await self.replace(alice, await alice.create(), **{name: sent})
         assert (todo[name], todo["version"]) == (kept, 2)
 
     @pytest.mark.parametrize(("name", "sent", "pointer"), INVALID)
-    async def test_refuses_what_they_do_not(self, alice: Client, name: str, sent: Any, pointer: str) -> None:
+    async def test_invalid_values_are_refused(self, alice: Client, name: str, sent: Any, pointer: str) -> None:
         todo = await alice.create()
         content = json.dumps({"title": "x", name: sent}).encode()
         headers = {"Content-Type": "application/json"}
@@ -77,23 +77,23 @@ class TestReplaceTodo(OneTodo):
         assert mistakes(response).keys() == {pointer}
         assert (await alice.get(alice.todos(todo["id"]))).json() == todo
 
-    async def test_needs_a_title(self, alice: Client) -> None:
+    async def test_put_requires_a_title(self, alice: Client) -> None:
         todo = await alice.create()
         response = await alice.put(alice.todos(todo["id"]), json={"completed": True})
         assert mistakes(response) == {"/title": "Required field is missing"}
 
-    async def test_what_the_server_owns_and_what_nobody_knows_is_refused(self, alice: Client) -> None:
+    async def test_server_owned_and_unknown_fields_are_refused(self, alice: Client) -> None:
         todo = await alice.create()
         response = await alice.put(alice.todos(todo["id"]), json={"title": "x", "nope": 1} | SERVER_OWNED)
         assert mistakes(response) == {f"/{name}": "Unknown field" for name in ("nope", *SERVER_OWNED)}
         assert (await alice.get(alice.todos(todo["id"]))).json() == todo
 
-    async def test_what_was_read_cannot_be_sent_back_whole(self, alice: Client) -> None:
+    async def test_complete_representation_cannot_be_sent_back(self, alice: Client) -> None:
         todo = await alice.create()
         response = await alice.put(alice.todos(todo["id"]), json=todo)
         assert mistakes(response).keys() == {f"/{name}" for name in SERVER_OWNED}
 
-    async def test_makes_nothing_new(self, alice: Client) -> None:
+    async def test_put_does_not_create(self, alice: Client) -> None:
         missing = alice.todos(SERVER_OWNED["id"])
         assert (await alice.put(missing, json={"title": "x"})).status_code == 404
         assert (await alice.get(alice.todos())).json()["total"] == 0

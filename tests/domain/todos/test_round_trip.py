@@ -44,7 +44,7 @@ todo_fields = st.fixed_dictionaries(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fields=todo_fields)
-async def test_a_task_that_is_sent_back_changes_nothing(client_of: Any, fields: dict[str, Any]) -> None:
+async def test_unchanged_task_sent_back_changes_nothing(client_of: Any, fields: dict[str, Any]) -> None:
     client = client_of(new_user_id())
     todo = await client.create(**fields)
     task = await task_of(client, todo)
@@ -54,13 +54,13 @@ async def test_a_task_that_is_sent_back_changes_nothing(client_of: Any, fields: 
 
 class TestDescription:
     @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-    async def test_a_long_one_is_kept_when_the_task_is_renamed(self, alice: Client, method: str) -> None:
+    async def test_long_description_is_kept_when_the_task_is_renamed(self, alice: Client, method: str) -> None:
         todo = await alice.create(description="é" * 5000)
         task = await task_of(alice, todo)
         response = await alice.request(method, tasks(alice, todo["id"]), json=task | {"title": "renamed"})
         assert (response.json()["title"], response.json()["description"]) == ("renamed", "é" * 5000)
 
-    async def test_another_long_one_is_refused(self, alice: Client) -> None:
+    async def test_changed_long_description_is_refused(self, alice: Client) -> None:
         todo = await alice.create(description="x" * 5000)
         task = await task_of(alice, todo)
         for description in ("x" * 4999, "y" * 1001):
@@ -71,7 +71,7 @@ class TestDescription:
 
 
 class TestPriority:
-    async def test_none_is_shown_as_medium_and_kept(self, alice: Client) -> None:
+    async def test_priority_none_is_shown_as_medium_and_kept(self, alice: Client) -> None:
         todo = await alice.create(priority="none")
         task = await task_of(alice, todo)
         assert task["priority"] == "medium"
@@ -85,14 +85,14 @@ class TestPriority:
         ("sent", "shown", "stored"),
         [("urgent", "high", "high"), ("none", "medium", "none"), ("medium", "medium", "medium")],
     )
-    async def test_what_is_taken(self, alice: Client, sent: str, shown: str, stored: str) -> None:
+    async def test_accepted_task_priorities(self, alice: Client, sent: str, shown: str, stored: str) -> None:
         response = await alice.post(tasks(alice), json={"title": "x", "priority": sent})
         assert (response.status_code, response.json()["priority"]) == (201, shown)
         assert (await alice.get(alice.todos(response.json()["id"]))).json()["priority"] == stored
         todo = await alice.create(priority="low")
         assert (await put(alice, await task_of(alice, todo), priority=sent))["priority"] == shown
 
-    async def test_filters_and_sorts_are_by_what_is_shown(self, alice: Client) -> None:
+    async def test_priority_filters_and_sorts_use_the_shown_value(self, alice: Client) -> None:
         for priority in ("low", "high", "none", "medium"):
             await alice.create(title=priority, priority=priority)
         for asked, expected in (("medium", ["medium", "none"]), ("low", ["low"]), ("high", ["high"])):
@@ -105,7 +105,7 @@ class TestPriority:
 
 
 class TestTags:
-    async def test_are_shown_and_taken(self, alice: Client) -> None:
+    async def test_task_tags_are_shown_and_accepted(self, alice: Client) -> None:
         response = await alice.post(tasks(alice), json={"title": "x", "tags": ["a", " b ", "a"]})
         assert response.json()["tags"] == ["a", "b"]
         task = response.json()
@@ -117,7 +117,7 @@ class TestTags:
 
 
 class TestDueDate:
-    async def test_empty_is_null(self, alice: Client) -> None:
+    async def test_empty_due_date_is_null(self, alice: Client) -> None:
         response = await alice.post(tasks(alice), json={"title": "x", "due_date": ""})
         assert (response.status_code, response.json()["due_date"]) == (201, None)
         todo = await alice.create(due_date="2026-03-01")
@@ -134,7 +134,7 @@ class TestDueDate:
             ("Asia/Calcutta", "2026-07-01T05:30", "2026-07-01T00:00:00Z"),
         ],
     )
-    async def test_without_an_offset_is_in_the_profiles_zone(
+    async def test_due_date_without_offset_is_in_the_profile_time_zone(
         self, alice: Client, zone: str, sent: str, shown: str
     ) -> None:
         await alice.patch(alice.path("profile"), json={"time_zone": zone})
@@ -145,6 +145,6 @@ class TestDueDate:
     @pytest.mark.parametrize(
         "sent", ["2026-02-30T12:00", "2026-03-01T24:01", "2026-03-01T12", "12:00", " ", "0001-01-01T00:00"]
     )
-    async def test_what_is_no_time_is_refused(self, alice: Client, sent: str) -> None:
+    async def test_malformed_due_date_is_refused(self, alice: Client, sent: str) -> None:
         await alice.patch(alice.path("profile"), json={"time_zone": "Asia/Tokyo"})
         assert mistakes(await alice.post(tasks(alice), json={"title": "x", "due_date": sent})).keys() == {"/due_date"}

@@ -127,7 +127,7 @@ class TestWords:
             ("alpha beta", "alpha:C", False),
         ],
     )
-    async def test_all_must_occur(self, alice: Client, text: str, q: str, matches: bool) -> None:
+    async def test_all_words_must_match(self, alice: Client, text: str, q: str, matches: bool) -> None:
         await alice.create(title=text)
         assert await found(alice, q) == ([text] if matches else [])
         await alice.create(title="other", description=text)
@@ -141,32 +141,32 @@ class TestWords:
         page = (await alice.get(alice.todos(), params={"q": q})).json()
         assert (page["items"], page["total"]) == ([], 0)
 
-    async def test_words_may_be_in_title_and_description(self, alice: Client) -> None:
+    async def test_words_match_across_title_and_description(self, alice: Client) -> None:
         await alice.create(title="one", description="two")
         assert await found(alice, "two one") == ["one"]
 
-    async def test_a_phrase_lies_in_one_of_them(self, alice: Client) -> None:
+    async def test_phrase_matches_within_one_field(self, alice: Client) -> None:
         await alice.create(title="buy milk", description="today for us")
         assert await found(alice, '"milk today"') == []
         assert await found(alice, '"buy milk" "today for"') == ["buy milk"]
 
-    async def test_changes_are_found_at_once(self, alice: Client) -> None:
+    async def test_changed_text_is_found_at_once(self, alice: Client) -> None:
         todo = await alice.create(title="before", description="old")
         await alice.patch(alice.todos(todo["id"]), json={"title": "after", "description": None})
         assert await found(alice, "before") == await found(alice, "old") == []
         assert await found(alice, "after") == ["after"]
 
-    async def test_finds_only_ones_own(self, alice: Client, bob: Client) -> None:
+    async def test_search_finds_only_own_todos(self, alice: Client, bob: Client) -> None:
         await alice.create(title="secret")
         assert await found(bob, "secret") == []
 
-    async def test_joins_other_filters(self, alice: Client) -> None:
+    async def test_search_combines_with_other_filters(self, alice: Client) -> None:
         await alice.create(title="word a", completed=True)
         await alice.create(title="word b")
         assert await found(alice, "word", completed="true") == ["word a"]
         assert await found(alice, "word", sort="title:desc") == ["word b", "word a"]
 
-    async def test_parts_of_a_token_follow_each_other_in_one_text(self, alice: Client) -> None:
+    async def test_parts_of_a_token_are_adjacent_in_one_field(self, alice: Client) -> None:
         await alice.create(title="call 555", description="1234 times")
         assert await found(alice, "555-1234") == []
         assert await found(alice, "555 1234") == ["call 555"]
@@ -185,7 +185,7 @@ class TestWords:
     @pytest.mark.parametrize(
         "q", ["a b c d e f " * 16, "a.b " * 50, '"a" ' * 50, "a." * 100, "\ufdfa" * 200, "'\\:*&" * 40]
     )
-    async def test_hostile_queries(self, alice: Client, q: str) -> None:
+    async def test_hostile_queries_are_answered(self, alice: Client, q: str) -> None:
         await alice.create(title="hostile", description="a b c d e f " * 800)
         assert (await alice.get(alice.todos(), params={"q": q[:200]})).status_code == 200
 
@@ -194,7 +194,7 @@ class TestWords:
         assert await found(alice, chr(0x4E00 + 2999)) == ["most"]
         assert await found(alice, chr(0x4E00 + 3000)) == []
 
-    async def test_the_longest_texts(self, alice: Client) -> None:
+    async def test_longest_texts_are_searchable(self, alice: Client) -> None:
         await alice.create(title="x" * 200, description="\N{PILE OF POO} " * 5000)
         await alice.create(title="many", description=" ".join(f"w{number}" for number in range(1700)))
         await alice.create(title="one", description="y" * 10_000)
@@ -204,26 +204,26 @@ class TestWords:
         assert await found(alice, "'" * 200) == []
 
     @pytest.mark.parametrize("q", ["", "x" * 201, "a\x00", "\x00"])
-    async def test_invalid(self, alice: Client, q: str) -> None:
+    async def test_invalid_queries_are_refused(self, alice: Client, q: str) -> None:
         assert list(mistakes(await alice.get(alice.todos(), params={"q": q}))) == ["q"]
 
-    async def test_it_is_given_once(self, alice: Client) -> None:
+    async def test_repeated_query_parameter_is_refused(self, alice: Client) -> None:
         assert mistakes(await alice.get(f"{alice.todos()}?q=a&q=b")) == {"q": "Expected the parameter once"}
         response = await alice.get(f"{alice.todos()}?q=%ff")
         assert response.status_code == 422
 
 
 class TestRank:
-    async def test_the_best_comes_first(self, alice: Client) -> None:
+    async def test_best_match_comes_first(self, alice: Client) -> None:
         await alice.create(title="below", description="word")
         await alice.create(title="word")
         await alice.create(title="neither", description="nothing")
         assert [todo["title"] for todo in await listed(alice, q="word")] == ["word", "below"]
 
-    async def test_the_rank_is_no_sort_that_clients_ask_for(self, alice: Client) -> None:
+    async def test_rank_is_not_a_public_sort(self, alice: Client) -> None:
         assert "sort" in mistakes(await alice.get(alice.todos(), params={"q": "a", "sort": "rank"}))
 
-    async def test_cursors_follow_it(self, alice: Client) -> None:
+    async def test_cursor_pages_follow_the_rank(self, alice: Client) -> None:
         for number in range(12):
             await alice.create(title="word " * (number % 3 + 1), description="word" if number % 2 else None)
         whole = [todo["id"] for todo in await listed(alice, q="wor")]
@@ -236,7 +236,7 @@ class TestRank:
         assert [todo["id"] for todo in seen] == whole
         assert len(whole) == 12
 
-    async def test_its_cursor_is_of_no_other_sort(self, alice: Client) -> None:
+    async def test_rank_cursor_is_refused_by_other_sorts(self, alice: Client) -> None:
         for _ in range(2):
             await alice.create(title="word")
         cursor = (await alice.get(alice.todos(), params={"q": "word", "limit": 1})).json()["next_cursor"]
@@ -305,7 +305,7 @@ def matches(title: str, description: str, query: list[Any]) -> bool:
     rows=st.lists(st.tuples(texts.filter(bool), texts), min_size=5, max_size=15),
     queries=st.lists(st.lists(terms, min_size=1, max_size=3), min_size=3, max_size=6),
 )
-async def test_what_is_found_is_that_of_the_model(
+async def test_matches_equal_the_model(
     app: Litestar, client_of: Any, rows: list[tuple[str, str]], queries: list[list[Any]]
 ) -> None:
     client = client_of(new_user_id())

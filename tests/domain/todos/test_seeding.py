@@ -24,11 +24,11 @@ def seeded(user_id: str, count: int = COUNT) -> list[dict[str, Any]]:
 
 
 class TestTodoFactory:
-    def test_makes_what_a_client_could_send(self) -> None:
+    def test_todo_factory_builds_valid_bodies(self) -> None:
         for todo in TodoFactory.batch(COUNT):
             assert decode(msgspec.json.encode(todo), TodoReplace) == todo
 
-    def test_makes_different_ones(self) -> None:
+    def test_todo_factory_builds_different_todos(self) -> None:
         todos = TodoFactory.batch(COUNT)
         assert len({todo.title for todo in todos}) > 100
         for name in ("completed", "priority"):
@@ -38,7 +38,7 @@ class TestTodoFactory:
 
 
 class TestTodoSeeder:
-    async def test_its_rows_satisfy_every_constraint(self, app: Litestar) -> None:
+    async def test_seeded_rows_satisfy_every_constraint(self, app: Litestar) -> None:
         user_id = new_user_id()
         rows = seeded(user_id)
         await insert_todos(app, rows)
@@ -46,7 +46,7 @@ class TestTodoSeeder:
         unset = {"version": 1, "list_id": None, "parent_id": None, "deleted_at": None}
         assert found == {row["id"]: unset | row for row in rows}
 
-    async def test_they_can_be_copied_in_bulk(self, app: Litestar, alice: Client) -> None:
+    async def test_seeded_rows_can_be_copied_in_bulk(self, app: Litestar, alice: Client) -> None:
         await insert_todos(app, [todo_row(alice.user_id)])
         seeder = TodoSeeder()
         async with app.state.database.begin(unscoped="tests") as connection:
@@ -54,18 +54,18 @@ class TestTodoSeeder:
         page = (await alice.get(alice.todos(), params={"limit": 100})).json()
         assert (page["total"], len(page["items"])) == (COUNT + 1, 100)
 
-    def test_as_many_as_were_asked_for(self) -> None:
+    def test_seeder_makes_the_requested_number_of_rows(self) -> None:
         for count in (0, 1, 7):
             assert len(seeded("somebody", count)) == count
 
-    def test_times_are_in_their_order(self) -> None:
+    def test_seeded_times_are_ordered(self) -> None:
         now = datetime.now(UTC)
         for row in seeded("somebody"):
             assert now - timedelta(days=366) < row["created_at"] <= row["updated_at"] <= datetime.now(UTC)
             assert (row["completed_at"] is not None) is row["completed"]
             assert row["updated_at"] == (row["completed_at"] or row["created_at"])
 
-    def test_ids_are_uuid7_and_distinct(self) -> None:
+    def test_seeded_ids_are_distinct_uuid7(self) -> None:
         ids = [row["id"] for row in seeded("somebody")]
         assert len(set(ids)) == COUNT
         assert {key.version for key in ids} == {7}

@@ -42,7 +42,7 @@ class TestParents:
             return await client.post(client.todos(), json={"title": "x", "parent_id": parent})
         return await set_parent(client, todo, parent, method)
 
-    async def test_valid(self, alice: Client, method: str) -> None:
+    async def test_valid_parents_are_accepted(self, alice: Client, method: str) -> None:
         parent = await alice.create()
         response = await self.write(alice, method, parent["id"])
         assert response.is_success
@@ -50,17 +50,17 @@ class TestParents:
         assert [todo["id"] for todo in await listed(alice, parent_id=parent["id"])] == [response.json()["id"]]
 
     @pytest.mark.parametrize("value", ["", "x", 1, [], {}, True, AN_ID[1:], "\x00"])
-    async def test_what_is_no_id(self, alice: Client, method: str, value: Any) -> None:
+    async def test_parent_must_be_an_id(self, alice: Client, method: str, value: Any) -> None:
         assert list(mistakes(await self.write(alice, method, value))) == ["/parent_id"]
 
-    async def test_what_is_none_of_ones_own(self, app: Litestar, alice: Client, bob: Client, method: str) -> None:
+    async def test_parent_must_be_an_own_todo(self, app: Litestar, alice: Client, bob: Client, method: str) -> None:
         foreign, gone = await bob.create(), await alice.create()
         await discard(alice, gone)
         for parent in (foreign["id"], gone["id"], AN_ID):
             assert mistakes(await self.write(alice, method, parent)) == {"/parent_id": NO_PARENT}
         assert all(row["parent_id"] is None for row in (await todo_rows(app, alice.user_id)).values())
 
-    async def test_at_most_five_levels(self, alice: Client, method: str) -> None:
+    async def test_sixth_level_is_refused(self, alice: Client, method: str) -> None:
         todos = await chain(alice, 5)
         assert mistakes(await self.write(alice, method, todos[4]["id"])) == {"/parent_id": TOO_DEEP}
         assert (await self.write(alice, method, todos[3]["id"])).is_success
@@ -68,39 +68,39 @@ class TestParents:
 
 class TestReparenting:
     @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-    async def test_nothing_comes_below_itself(self, app: Litestar, alice: Client, method: str) -> None:
+    async def test_todo_below_itself_is_refused(self, app: Litestar, alice: Client, method: str) -> None:
         todos = await chain(alice, 4)
         for below in todos:
             assert mistakes(await set_parent(alice, todos[0], below, method)) == {"/parent_id": OWN}
         await assert_sound(app, alice)
 
-    async def test_the_whole_subtree_must_fit(self, alice: Client) -> None:
+    async def test_reparented_subtree_must_fit_the_depth(self, alice: Client) -> None:
         deep, tall = await chain(alice, 3), await chain(alice, 3)
         assert mistakes(await set_parent(alice, tall[0], deep[2])) == {"/parent_id": TOO_DEEP}
         assert (await set_parent(alice, tall[0], deep[1])).status_code == 200
 
-    async def test_what_is_in_the_trash_does_not_count(self, alice: Client) -> None:
+    async def test_trashed_subtasks_do_not_count_for_the_depth(self, alice: Client) -> None:
         deep, tall = await chain(alice, 4), await chain(alice, 2)
         await discard(alice, tall[1])
         assert (await set_parent(alice, tall[0], deep[3])).status_code == 200
 
-    async def test_null_brings_it_to_the_top(self, alice: Client) -> None:
+    async def test_null_parent_moves_to_the_top_level(self, alice: Client) -> None:
         todos = await chain(alice, 3)
         assert (await set_parent(alice, todos[1], None)).json()["parent_id"] is None
         assert (await get(alice, todos[2]))["parent_id"] == todos[1]["id"]
         assert (await set_parent(alice, todos[0], todos[2])).status_code == 200
 
-    async def test_a_replacement_without_a_parent_has_none(self, alice: Client) -> None:
+    async def test_put_without_parent_removes_it(self, alice: Client) -> None:
         todos = await chain(alice, 2)
         response = await alice.put(alice.todos(todos[1]["id"]), json={"title": "x"})
         assert response.json()["parent_id"] is None
 
-    async def test_the_row_comes_before_the_parent(self, alice: Client, bob: Client) -> None:
+    async def test_missing_row_is_404_before_an_invalid_parent(self, alice: Client, bob: Client) -> None:
         foreign = await bob.create()
         for parent in (await alice.create(), AN_ID):
             assert (await set_parent(alice, foreign, parent)).status_code == 404
 
-    async def test_stale_is_412_and_changes_nothing(self, alice: Client) -> None:
+    async def test_stale_if_match_is_412_and_changes_nothing(self, alice: Client) -> None:
         todo, parent = await alice.create(), await alice.create()
         response = await alice.patch(
             alice.todos(todo["id"]), json={"parent_id": parent["id"]}, headers={"If-Match": '"2"'}
@@ -108,7 +108,7 @@ class TestReparenting:
         assert response.status_code == 412
         assert await get(alice, todo) == todo
 
-    async def test_it_keeps_its_own_list(self, alice: Client) -> None:
+    async def test_reparented_todo_keeps_its_list(self, alice: Client) -> None:
         """Subtasks have a list and a position of their own."""
         home = (await alice.post(alice.path("lists"), json={"name": "Home"})).json()
         parent, todo = await alice.create(list_id=home["id"]), await alice.create()
@@ -117,7 +117,7 @@ class TestReparenting:
 
 
 class TestFilter:
-    async def test_by_parent(self, alice: Client, bob: Client) -> None:
+    async def test_filter_by_parent(self, alice: Client, bob: Client) -> None:
         todos = await chain(alice, 3)
         foreign = await chain(bob, 2)
         assert await titles(alice, parent_id="none") == ["Level 1"]
@@ -130,28 +130,28 @@ class TestFilter:
 
 
 class TestAtOnce:
-    async def test_two_below_each_other(self, app: Litestar, alice: Client) -> None:
+    async def test_concurrent_reparenting_below_each_other(self, app: Litestar, alice: Client) -> None:
         for _ in range(10):
             one, other = await alice.create(), await alice.create()
             answers = await asyncio.gather(set_parent(alice, one, other), move(alice, other, into=one))
             assert sorted(answer.status_code for answer in answers) == [200, 422]
         await assert_sound(app, alice)
 
-    async def test_a_ring_is_never_closed(self, app: Litestar, alice: Client) -> None:
+    async def test_concurrent_reparenting_makes_no_cycle(self, app: Litestar, alice: Client) -> None:
         todos = [await alice.create(title=str(number)) for number in range(20)]
         pairs = zip(todos, [*todos[1:], todos[0]], strict=True)
         answers = await asyncio.gather(*(set_parent(alice, one, other) for one, other in pairs))
         assert {answer.status_code for answer in answers} == {200, 422}
         await assert_sound(app, alice)
 
-    async def test_chains_put_together_are_never_too_deep(self, app: Litestar, alice: Client) -> None:
+    async def test_concurrent_reparenting_keeps_the_depth(self, app: Litestar, alice: Client) -> None:
         chains = [await chain(alice, 2) for _ in range(10)]
         ends = zip(chains, [*chains[1:], chains[0]], strict=True)
         answers = await asyncio.gather(*(set_parent(alice, one[0], other[1]) for one, other in ends))
         assert {answer.status_code for answer in answers} == {200, 422}
         await assert_sound(app, alice)
 
-    async def test_a_deletion_against_what_comes_below(self, app: Litestar, alice: Client) -> None:
+    async def test_deletion_races_with_new_subtasks(self, app: Litestar, alice: Client) -> None:
         for permanent in ("false", "true"):
             top, parent = await chain(alice, 2)
             others = [await alice.create() for _ in range(6)]
@@ -167,7 +167,7 @@ class TestAtOnce:
             await assert_sound(app, alice)
             assert not [todo for todo in await listed(alice) if todo["parent_id"] == parent["id"]]
 
-    async def test_a_restoration_against_deletions(self, app: Litestar, alice: Client) -> None:
+    async def test_restoration_races_with_deletions(self, app: Litestar, alice: Client) -> None:
         top, middle, leaf = await chain(alice, 3)
         await discard(alice, middle)
         calls = [restore(alice, middle), discard(alice, top), discard(alice, leaf), restore(alice, leaf)] * 3

@@ -22,17 +22,17 @@ async def titles(client: Client, **parameters: Any) -> list[str]:
 
 
 class TestListTasks:
-    async def test_needs_a_token(self, anonymous: httpx.AsyncClient, alice: Client) -> None:
+    async def test_request_without_token_is_401(self, anonymous: httpx.AsyncClient, alice: Client) -> None:
         assert_problem(await anonymous.get(tasks(alice)), 401, "Missing authentication token")
 
-    async def test_belongs_to_the_path(self, alice: Client, bob: Client) -> None:
+    async def test_path_of_another_user_is_403(self, alice: Client, bob: Client) -> None:
         await alice.create()
         for parameters in (None, {"limit": 0}, {"nope": 1}):
             response = await bob.get(tasks(alice), params=parameters)
             assert_problem(response, 403)
             assert "x-total-count" not in response.headers
 
-    async def test_shows_nothing_of_another_user(self, alice: Client, bob: Client) -> None:
+    async def test_list_shows_no_row_of_another_user(self, alice: Client, bob: Client) -> None:
         mine, theirs = await alice.create(title="shared a"), await bob.create(title="shared b")
         everything: tuple[dict[str, str | int], ...] = (
             {},
@@ -48,12 +48,12 @@ class TestListTasks:
                 assert (response.json(), response.headers["x-total-count"]) == ([as_task(todo)], "1")
         assert (await bob.get(tasks(bob), params={"offset": 1})).headers["x-total-count"] == "1"
 
-    async def test_of_a_new_user_is_an_empty_array(self, alice: Client) -> None:
+    async def test_list_of_a_new_user_is_an_empty_array(self, alice: Client) -> None:
         response = await alice.get(tasks(alice))
         assert (response.content, response.headers["x-total-count"]) == (b"[]", "0")
         assert "etag" not in response.headers
 
-    async def test_shows_the_same_rows_as_todos_newest_first(self, alice: Client) -> None:
+    async def test_task_list_equals_the_todos_newest_first(self, alice: Client) -> None:
         await alice.create(tags=["a"], due_at="2026-03-01T12:00:00Z")
         await alice.post(tasks(alice), json={"title": "x", "due_date": "2026-03-01"})
         await alice.create(completed=True, priority="low")
@@ -61,11 +61,11 @@ class TestListTasks:
         assert (await alice.get(tasks(alice))).json() == [as_task(todo) for todo in todos]
         assert [todo["created_at"] for todo in todos] == sorted((todo["created_at"] for todo in todos), reverse=True)
 
-    async def test_shows_all(self, app: Litestar, alice: Client) -> None:
+    async def test_task_list_without_limit_is_complete(self, app: Litestar, alice: Client) -> None:
         await put_in(app, alice, [{"title": str(number)} for number in range(1500)])
         assert await titles(alice) == [str(number) for number in reversed(range(1500))]
 
-    async def test_is_one_statement_of_its_user(self) -> None:
+    async def test_task_list_is_one_scoped_statement(self) -> None:
         build = TaskService.statements
         for key in TaskService.sorts:
             where = str(build.page(tuple(TaskService.filters), ((key, True),))).split("WHERE", 1)[1]
@@ -82,14 +82,16 @@ class TestStretches:
         ("limit", "offset", "expected"),
         [(2, None, "65"), (2, 3, "32"), (None, 5, "10"), (100, 0, "6543210"), (5, 6, "0"), (1, 7, ""), (None, 99, "")],
     )
-    async def test_bounds(self, client: Client, limit: int | None, offset: int | None, expected: str) -> None:
+    async def test_limit_and_offset_bounds(
+        self, client: Client, limit: int | None, offset: int | None, expected: str
+    ) -> None:
         given = {"limit": limit, "offset": offset}
         params = {name: value for name, value in given.items() if value is not None}
         response = await client.get(tasks(client), params=params)
         assert "".join(task["title"] for task in response.json()) == expected
         assert response.headers["x-total-count"] == "7"
 
-    async def test_the_total_counts_what_matches(self, client: Client) -> None:
+    async def test_total_header_counts_matches(self, client: Client) -> None:
         response = await client.get(tasks(client), params={"search": "3", "limit": 1, "offset": 1})
         assert (response.json(), response.headers["x-total-count"]) == ([], "1")
 
@@ -117,12 +119,12 @@ class TestFilters:
             ({"priority": "high", "status": "completed", "search": "DON"}, ["done"]),
         ],
     )
-    async def test_all_must_hold(self, client: Client, parameters: dict[str, Any], expected: list[str]) -> None:
+    async def test_filters_are_combined(self, client: Client, parameters: dict[str, Any], expected: list[str]) -> None:
         assert await titles(client, **parameters) == expected
 
 
 class TestSearch:
-    async def test_looks_into_title_and_description(self, app: Litestar, alice: Client) -> None:
+    async def test_search_reads_title_and_description(self, app: Litestar, alice: Client) -> None:
         rows = [{"title": "Milk"}, {"title": "b", "description": "buy MILK"}, {"title": "c", "description": "silk"}]
         await put_in(app, alice, rows)
         assert await titles(alice, search="milk") == await titles(alice, search="mILk") == ["b", "Milk"]
@@ -130,13 +132,13 @@ class TestSearch:
         assert await titles(alice, search="milkb") == []
         assert await titles(alice, search="") == ["c", "b", "Milk"]
 
-    async def test_folds_more_than_ascii(self, alice: Client) -> None:
+    async def test_search_folds_case_beyond_ascii(self, alice: Client) -> None:
         await alice.create(title="Épicerie ÜBER Жук")
         for text in ("épicerie", "über", "ЖУК", "picerie u", "U\u0308BER"):
             assert len(await titles(alice, search=text)) == 1
 
     @pytest.mark.parametrize("text", ["%", "_", "\\", "'", '"', "%_%", "\\%", "*", ".", "[a-z]", "&", "|", ":", "$1"])
-    async def test_is_never_a_pattern(self, alice: Client, text: str) -> None:
+    async def test_search_is_not_a_pattern(self, alice: Client, text: str) -> None:
         await alice.create(title="plain words", description="and more")
         assert await titles(alice, search=text) == []
         await alice.create(title=f"a{text}b")
@@ -167,7 +169,7 @@ class TestSort:
             ("priority", "bca", "acb", "bca"),
         ],
     )
-    async def test_keys_and_directions(
+    async def test_sort_by_each_key_and_direction(
         self, client: Client, sort: str, bare: str, ascending: str, descending: str
     ) -> None:
         assert "".join(await titles(client, sort=sort)) == bare
@@ -176,11 +178,11 @@ class TestSort:
             assert "".join(await titles(client, sort=sort, order=direction)) == expected
             assert "".join(await titles(client, sort=f"{sort}:{direction}", order=direction)) == expected
 
-    async def test_order_alone_is_by_creation(self, client: Client) -> None:
+    async def test_order_without_sort_is_by_creation(self, client: Client) -> None:
         assert "".join(await titles(client, order="asc")) == "cba"
         assert "".join(await titles(client, order="desc")) == "abc"
 
-    async def test_two_directions_contradict(self, client: Client) -> None:
+    async def test_two_directions_are_refused(self, client: Client) -> None:
         response = await client.get(tasks(client), params={"sort": "title:asc", "order": "desc"})
         assert mistakes(response) == {"order": "Expected the direction that sort names, or none"}
 
@@ -202,14 +204,14 @@ class TestParameters:
             ("search", "a\x00"),
         ],
     )
-    async def test_invalid_ones_are_named(self, alice: Client, name: str, value: str) -> None:
+    async def test_invalid_parameters_are_reported(self, alice: Client, name: str, value: str) -> None:
         assert mistakes(await alice.get(tasks(alice), params={name: value})).keys() == {name}
 
     @pytest.mark.parametrize("name", ["page", "cursor", "q", "tag", "due_before", "Status", "title", "user_id", "_"])
-    async def test_unknown_ones_are_named(self, alice: Client, name: str) -> None:
+    async def test_unknown_parameters_are_reported(self, alice: Client, name: str) -> None:
         assert mistakes(await alice.get(tasks(alice), params={name: "1"})) == {name: "Unknown query parameter"}
 
-    async def test_all_are_named_at_once(self, alice: Client) -> None:
+    async def test_all_invalid_parameters_are_reported_at_once(self, alice: Client) -> None:
         wrong: dict[str, str | int] = {
             "limit": 0,
             "offset": "x",

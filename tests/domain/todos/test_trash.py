@@ -19,7 +19,7 @@ class TestRestore(OneTodo):
     method: ClassVar = "POST"
     action: ClassVar = "restore"
 
-    async def test_it_comes_back_as_it_was(self, alice: Client) -> None:
+    async def test_restored_todo_is_unchanged(self, alice: Client) -> None:
         todo = await alice.create(description="d", tags=["a"], completed=True, priority="high")
         await discard(alice, todo)
         response = await self.ask(alice, todo)
@@ -28,19 +28,19 @@ class TestRestore(OneTodo):
         assert response.headers["etag"] == '"3"'
         assert await get(alice, todo) == back
 
-    async def test_what_is_not_in_it_is_409(self, alice: Client) -> None:
+    async def test_restore_of_a_live_todo_is_409(self, alice: Client) -> None:
         todo = await alice.create()
         assert_problem(await self.ask(alice, todo), 409, NOT_IN_IT)
         await discard(alice, todo)
         await self.ask(alice, todo)
         assert_problem(await self.ask(alice, todo), 409, NOT_IN_IT)
 
-    async def test_what_is_gone_for_good_is_404(self, alice: Client) -> None:
+    async def test_restore_of_a_permanently_deleted_todo_is_404(self, alice: Client) -> None:
         todo = await alice.create()
         await discard(alice, todo, permanent="true")
         assert_problem(await self.ask(alice, todo), 404)
 
-    async def test_conditions_hold(self, app: Litestar, alice: Client) -> None:
+    async def test_restore_checks_if_match(self, app: Litestar, alice: Client) -> None:
         todo = await alice.create()
         await discard(alice, todo)
         before = await todo_rows(app, alice.user_id)
@@ -49,7 +49,7 @@ class TestRestore(OneTodo):
         assert (await self.ask(alice, todo, **{"If-Match": '"2"'})).status_code == 200
         assert_problem(await self.ask(alice, todo, **{"If-Match": '"2"'}), 409, NOT_IN_IT)
 
-    async def test_what_went_with_it_comes_with_it(self, alice: Client) -> None:
+    async def test_subtasks_deleted_together_are_restored_together(self, alice: Client) -> None:
         todos = await chain(alice, 5)
         await discard(alice, todos[1])
         assert await titles(alice) == ["Level 1"]
@@ -59,7 +59,7 @@ class TestRestore(OneTodo):
             *(todo["id"] for todo in todos[:4]),
         ]
 
-    async def test_what_went_before_stays(self, alice: Client) -> None:
+    async def test_subtasks_deleted_earlier_stay_deleted(self, alice: Client) -> None:
         top, middle, leaf = await chain(alice, 3)
         await discard(alice, leaf)
         await discard(alice, top)
@@ -67,7 +67,7 @@ class TestRestore(OneTodo):
         assert await titles(alice) == ["Level 1", "Level 2"]
         assert (await restore(alice, leaf)).json()["parent_id"] == middle["id"]
 
-    async def test_without_the_parent_that_is_still_in_it(self, alice: Client) -> None:
+    async def test_restored_without_its_trashed_parent(self, alice: Client) -> None:
         top, middle, leaf = await chain(alice, 3)
         await discard(alice, top)
         assert (await restore(alice, middle)).json()["parent_id"] is None
@@ -75,7 +75,7 @@ class TestRestore(OneTodo):
         await restore(alice, top)
         assert (await get(alice, middle))["parent_id"] is None
 
-    async def test_without_a_parent_that_is_too_deep_by_now(self, alice: Client) -> None:
+    async def test_restored_without_a_parent_that_is_too_deep(self, alice: Client) -> None:
         parent, child, grandchild = await chain(alice, 3)
         deep = await chain(alice, 3)
         await discard(alice, child)
@@ -90,7 +90,7 @@ class TestRestore(OneTodo):
 
 
 class TestDiscard:
-    async def test_a_subtree_goes_together(self, app: Litestar, alice: Client) -> None:
+    async def test_subtree_is_deleted_together(self, app: Litestar, alice: Client) -> None:
         todos = await chain(alice, 4)
         await discard(alice, todos[1])
         rows = await todo_rows(app, alice.user_id)
@@ -99,13 +99,13 @@ class TestDiscard:
         assert len({row["deleted_at"] for row in gone}) == 1
         assert {row["version"] for row in gone} == {2}
 
-    async def test_for_good_a_subtree_goes_with_what_is_in_the_trash(self, app: Litestar, alice: Client) -> None:
+    async def test_permanent_delete_removes_the_trashed_subtree(self, app: Litestar, alice: Client) -> None:
         todos = await chain(alice, 4)
         await discard(alice, todos[3])
         assert (await discard(alice, todos[1], permanent="true")).status_code == 204
         assert {str(key) for key in await todo_rows(app, alice.user_id)} == {todos[0]["id"]}
 
-    async def test_from_the_trash_for_good(self, app: Litestar, alice: Client) -> None:
+    async def test_permanent_delete_from_the_trash(self, app: Litestar, alice: Client) -> None:
         todo = await alice.create()
         await discard(alice, todo)
         assert_problem(await discard(alice, todo), 404)
@@ -114,12 +114,12 @@ class TestDiscard:
         assert_problem(await discard(alice, todo, permanent="true"), 404)
 
     @pytest.mark.parametrize("permanent", ["", "yes", "none", "2"])
-    async def test_permanent_is_a_truth_value(self, alice: Client, permanent: str) -> None:
+    async def test_permanent_parameter_is_a_bool(self, alice: Client, permanent: str) -> None:
         todo = await alice.create()
         assert list(mistakes(await discard(alice, todo, permanent=permanent))) == ["permanent"]
         assert await get(alice, todo) == todo
 
-    async def test_another_users_in_the_trash_is_404(self, app: Litestar, alice: Client, bob: Client) -> None:
+    async def test_another_users_trashed_todo_is_404(self, app: Litestar, alice: Client, bob: Client) -> None:
         todo = await alice.create()
         await discard(alice, todo)
         before = await todo_rows(app, alice.user_id)
@@ -130,7 +130,7 @@ class TestDiscard:
 
 
 class TestOutOfSight:
-    async def test_everything_but_two_is_404(self, app: Litestar, alice: Client) -> None:
+    async def test_trashed_todo_is_404_but_for_restore_and_delete(self, app: Litestar, alice: Client) -> None:
         todo, other = await alice.create(), await alice.create()
         await discard(alice, todo)
         before = await todo_rows(app, alice.user_id)
@@ -147,7 +147,7 @@ class TestOutOfSight:
             assert_problem(await alice.post(alice.todos("batch"), json={"operations": [operation]}), 404)
         assert await todo_rows(app, alice.user_id) == before
 
-    async def test_it_counts_nowhere(self, alice: Client) -> None:
+    async def test_trashed_todo_is_not_counted(self, alice: Client) -> None:
         todo = await alice.create(title="word", tags=["a"], due_date="2020-01-01")
         await discard(alice, todo)
         for query in ({}, {"q": "word"}, {"tag": "a"}, {"due": "overdue"}, {"limit": 1, "offset": 1}):
@@ -156,7 +156,7 @@ class TestOutOfSight:
         assert (await alice.get(alice.path("tags"))).json()["total"] == 0
         assert (await alice.get(alice.path("tasks"))).json() == []
 
-    async def test_the_trash_has_all_filters(self, alice: Client) -> None:
+    async def test_trash_has_all_filters(self, alice: Client) -> None:
         home = (await alice.post(alice.path("lists"), json={"name": "Home"})).json()
         todo = await alice.create(title="word", tags=["a"], due_date="2020-01-01", list_id=home["id"], priority="high")
         await alice.create(title="word", tags=["a"])
@@ -247,9 +247,7 @@ changes = st.lists(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=changes)
-async def test_the_tree_is_that_of_the_model(
-    app: Litestar, client_of: Any, changes: list[tuple[str, int, int]]
-) -> None:
+async def test_tree_equals_the_model(app: Litestar, client_of: Any, changes: list[tuple[str, int, int]]) -> None:
     client, model = client_of(new_user_id()), Model()
     for change, first, second in [("create", 0, 99)] * 3 + changes:
         keys = list(model.parents)

@@ -37,28 +37,28 @@ class TestUpdateTodo(OneTodo):
             ("due_date", None),
         ],
     )
-    async def test_changes_only_what_is_sent(self, alice: Client, name: str, value: Any) -> None:
+    async def test_patch_changes_only_sent_fields(self, alice: Client, name: str, value: Any) -> None:
         before = await alice.create(**FULL, due_date="2026-03-01")
         todo = await self.patch(alice, before, **{name: value})
         assert todo["updated_at"] > before["updated_at"]
         assert todo == before | {name: value, "version": 2, "updated_at": todo["updated_at"]}
 
-    async def test_null_clears(self, alice: Client) -> None:
+    async def test_patch_null_clears(self, alice: Client) -> None:
         before = await alice.create(description="d", due_at="2026-03-01T12:00:00Z")
         todo = await self.patch(alice, before, description=None, due_at=None)
         assert (todo["description"], todo["due_at"], todo["version"]) == (None, None, 2)
 
-    async def test_nothing_sent_changes_nothing(self, app: Litestar, alice: Client) -> None:
+    async def test_empty_patch_changes_nothing(self, app: Litestar, alice: Client) -> None:
         todo = await alice.create(**FULL)
         before = await todo_rows(app, alice.user_id)
         assert await self.patch(alice, todo) == todo
         assert await todo_rows(app, alice.user_id) == before
 
-    async def test_an_empty_patch_of_a_missing_todo_is_404(self, alice: Client, bob: Client) -> None:
+    async def test_empty_patch_of_a_missing_todo_is_404(self, alice: Client, bob: Client) -> None:
         todo = await bob.create()
         assert (await alice.patch(alice.todos(todo["id"]), json={})).status_code == 404
 
-    async def test_each_write_is_one_version(self, alice: Client) -> None:
+    async def test_each_patch_is_one_version(self, alice: Client) -> None:
         todo = await alice.create()
         versions = [(await self.patch(alice, todo, title="Same"))["version"] for _ in range(3)]
         assert versions == [2, 3, 4]
@@ -72,12 +72,12 @@ class TestUpdateTodo(OneTodo):
         assert (await self.patch(alice, done, completed=True))["completed_at"] > done["completed_at"]
 
     @pytest.mark.parametrize(("name", "sent", "kept"), VALID)
-    async def test_takes_what_the_rules_allow(self, alice: Client, name: str, sent: Any, kept: Any) -> None:
+    async def test_valid_values_are_accepted(self, alice: Client, name: str, sent: Any, kept: Any) -> None:
         todo = await self.patch(alice, await alice.create(), **{name: sent})
         assert (todo[name], todo["version"]) == (kept, 2)
 
     @pytest.mark.parametrize(("name", "sent", "pointer"), INVALID)
-    async def test_refuses_what_they_do_not(self, alice: Client, name: str, sent: Any, pointer: str) -> None:
+    async def test_invalid_values_are_refused(self, alice: Client, name: str, sent: Any, pointer: str) -> None:
         todo = await alice.create()
         headers = {"Content-Type": "application/merge-patch+json"}
         content = json.dumps({name: sent}).encode()
@@ -85,20 +85,20 @@ class TestUpdateTodo(OneTodo):
         assert mistakes(response).keys() == {pointer}
         assert (await alice.get(alice.todos(todo["id"]))).json() == todo
 
-    async def test_what_the_server_owns_and_what_nobody_knows_is_refused(self, alice: Client) -> None:
+    async def test_server_owned_and_unknown_fields_are_refused(self, alice: Client) -> None:
         todo = await alice.create()
         response = await alice.patch(alice.todos(todo["id"]), json={"title": "x", "nope": 1} | SERVER_OWNED)
         assert mistakes(response) == {f"/{name}": "Unknown field" for name in ("nope", *SERVER_OWNED)}
         assert (await alice.get(alice.todos(todo["id"]))).json() == todo
 
-    async def test_four_mistakes_have_four_pointers(self, alice: Client) -> None:
+    async def test_all_errors_are_reported_with_pointers(self, alice: Client) -> None:
         todo = await alice.create()
         body = {"title": None, "completed": None, "priority": None, "tags": None, "description": None}
         response = await alice.patch(alice.todos(todo["id"]), json=body)
         assert mistakes(response).keys() == {"/title", "/completed", "/priority", "/tags"}
 
     @pytest.mark.parametrize("body", [[], [{"op": "remove", "path": "/title"}], "x", 1, True])
-    async def test_only_an_object_is_a_patch(self, alice: Client, body: Any) -> None:
+    async def test_body_must_be_an_object(self, alice: Client, body: Any) -> None:
         todo = await alice.create()
         response = await alice.patch(alice.todos(todo["id"]), json=body)
         assert mistakes(response) == {"": "Expected an object"}
@@ -111,19 +111,21 @@ class TestDueAcrossAPatch:
     INSTANT: ClassVar = {"due_at": "2026-03-01T12:00:00Z"}
 
     @pytest.mark.parametrize(("stored", "sent"), [(DAY, INSTANT), (INSTANT, DAY)])
-    async def test_the_other_one_is_stored(self, alice: Client, stored: dict[str, Any], sent: dict[str, Any]) -> None:
+    async def test_patch_of_due_at_clears_stored_due_date(
+        self, alice: Client, stored: dict[str, Any], sent: dict[str, Any]
+    ) -> None:
         todo = await alice.create(**stored)
         response = await alice.patch(alice.todos(todo["id"]), json=sent | {"title": "lost"})
         assert mistakes(response) == {"/due_date": "At most one of due_date and due_at can be set"}
         assert (await alice.get(alice.todos(todo["id"]))).json() == todo
 
-    async def test_both_are_sent(self, alice: Client) -> None:
+    async def test_patch_of_both_due_fields_is_refused(self, alice: Client) -> None:
         todo = await alice.create()
         response = await alice.patch(alice.todos(todo["id"]), json=self.DAY | self.INSTANT)
         assert mistakes(response) == {"/due_date": "At most one of due_date and due_at can be set"}
 
     @pytest.mark.parametrize(("stored", "sent"), [(DAY, INSTANT), (INSTANT, DAY)])
-    async def test_the_other_one_is_cleared_with_it(
+    async def test_patch_replaces_one_due_field_by_the_other(
         self, alice: Client, stored: dict[str, Any], sent: dict[str, Any]
     ) -> None:
         todo = await alice.create(**stored)
@@ -132,7 +134,7 @@ class TestDueAcrossAPatch:
         assert response.json().items() >= (sent | dict.fromkeys(stored)).items()
 
     @pytest.mark.parametrize("stored", [DAY, INSTANT])
-    async def test_the_same_one_moves(self, alice: Client, stored: dict[str, Any]) -> None:
+    async def test_patch_changes_the_stored_due_field(self, alice: Client, stored: dict[str, Any]) -> None:
         todo = await alice.create(**stored)
         moved = {name: value.replace("2026", "2027") for name, value in stored.items()}
         response = await alice.patch(alice.todos(todo["id"]), json=moved)

@@ -34,10 +34,10 @@ class Collection(Walled):
     def whole(self, owner: Client) -> str:
         return owner.path(self.collection, self.action) if self.action else owner.path(self.collection)
 
-    async def test_needs_a_token(self, anonymous: httpx.AsyncClient, alice: Client) -> None:
+    async def test_request_without_token_is_401(self, anonymous: httpx.AsyncClient, alice: Client) -> None:
         assert_problem(await self.send(anonymous, self.whole(alice)), 401, "Missing authentication token")
 
-    async def test_belongs_to_the_path(self, alice: Client, bob: Client) -> None:
+    async def test_path_of_another_user_is_403(self, alice: Client, bob: Client) -> None:
         response = await self.send(bob, self.whole(alice))
         assert_problem(response, 403, "Forbidden: not authorized to access this resource")
 
@@ -56,21 +56,23 @@ class OneRow(Walled):
     async def ask(self, client: Client, row: dict[str, Any], **headers: str) -> httpx.Response:
         return await self.send(client, self.path(client, row["id"]), **headers)
 
-    async def test_needs_a_token(self, app: Litestar, anonymous: httpx.AsyncClient, alice: Client) -> None:
+    async def test_request_without_token_is_401(
+        self, app: Litestar, anonymous: httpx.AsyncClient, alice: Client
+    ) -> None:
         row = await self.make(alice)
         before = await self.rows(app, alice)
         response = await self.send(anonymous, self.path(alice, row["id"]))
         assert_problem(response, 401, "Missing authentication token")
         assert await self.rows(app, alice) == before
 
-    async def test_belongs_to_the_path(self, app: Litestar, alice: Client, bob: Client) -> None:
+    async def test_path_of_another_user_is_403(self, app: Litestar, alice: Client, bob: Client) -> None:
         row = await self.make(alice)
         before = await self.rows(app, alice)
         for path in (self.path(alice, row["id"]), self.path(alice, uuid7())):
             assert_problem(await self.send(bob, path), 403, "Forbidden: not authorized to access this resource")
         assert await self.rows(app, alice) == before
 
-    async def test_another_users_row_is_404_like_one_that_never_was(
+    async def test_row_of_another_user_is_404_like_a_missing_one(
         self, app: Litestar, alice: Client, bob: Client
     ) -> None:
         row = await self.make(alice)
@@ -85,14 +87,14 @@ class OneRow(Walled):
         assert await self.rows(app, alice) == before
 
     @pytest.mark.parametrize("key", ["1", "x", "None", "00000000-0000-0000-0000-00000000000", "%00", "%F0%9F%98%80"])
-    async def test_what_is_no_id_is_404(self, alice: Client, key: str) -> None:
+    async def test_malformed_id_is_404(self, alice: Client, key: str) -> None:
         assert_problem(await self.send(alice, self.path(alice, key)), 404, "Not found")
 
-    async def test_any_uuid_is_404(self, alice: Client) -> None:
+    async def test_unknown_uuid_is_404(self, alice: Client) -> None:
         for key in (uuid4(), "0" * 8 + "-0000-0000-0000-" + "0" * 12, "f" * 8 + "-ffff-ffff-ffff-" + "f" * 12):
             assert_problem(await self.send(alice, self.path(alice, key)), 404, "Not found")
 
-    async def test_takes_no_parameters(self, app: Litestar, alice: Client) -> None:
+    async def test_unknown_query_parameter_is_422(self, app: Litestar, alice: Client) -> None:
         row = await self.make(alice)
         before = await self.rows(app, alice)
         response = await self.send(alice, self.path(alice, row["id"]) + "?limit=1&x=y")

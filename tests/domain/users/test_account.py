@@ -29,17 +29,19 @@ lists = table_of(TodoList)
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "export"), ("DELETE", "account")])
 class TestWalls:
-    async def test_needs_a_token(self, anonymous: httpx.AsyncClient, alice: Client, method: str, path: str) -> None:
+    async def test_request_without_token_is_401(
+        self, anonymous: httpx.AsyncClient, alice: Client, method: str, path: str
+    ) -> None:
         todo = await alice.create()
         assert_problem(await anonymous.request(method, alice.path(path)), 401, "Missing authentication token")
         assert (await alice.get(alice.todos(todo["id"]))).json() == todo
 
-    async def test_belongs_to_the_path(self, alice: Client, bob: Client, method: str, path: str) -> None:
+    async def test_path_of_another_user_is_403(self, alice: Client, bob: Client, method: str, path: str) -> None:
         todo = await alice.create()
         assert_problem(await bob.request(method, alice.path(path)), 403)
         assert (await alice.get(alice.todos(todo["id"]))).json() == todo
 
-    async def test_takes_no_parameters(self, alice: Client, method: str, path: str) -> None:
+    async def test_unknown_query_parameter_is_422(self, alice: Client, method: str, path: str) -> None:
         todo = await alice.create()
         assert mistakes(await alice.request(method, alice.path(path) + "?x=1")) == {"x": "Unknown query parameter"}
         assert (await alice.get(alice.todos(todo["id"]))).json() == todo
@@ -67,7 +69,7 @@ async def fill(app: Litestar, client: Client) -> list[dict[str, Any]]:
 
 
 class TestExport:
-    async def test_has_everything_the_profile_first(self, app: Litestar, alice: Client) -> None:
+    async def test_export_has_all_data_profile_first(self, app: Litestar, alice: Client) -> None:
         lines = await fill(app, alice)
         assert [line["type"] for line in lines[:3]] == ["profile", "preferences", "lists"]
         assert lines[0].items() >= {"id": alice.user_id, "name": "Zoë", "time_zone": "Asia/Tokyo"}.items()
@@ -76,33 +78,33 @@ class TestExport:
         for todo in (await alice.get(alice.todos("?limit=100"))).json()["items"]:
             assert any(line.items() >= todo.items() for line in lines)
 
-    async def test_of_a_new_user_is_the_profile(self, alice: Client) -> None:
+    async def test_export_of_a_new_user_is_the_profile(self, alice: Client) -> None:
         response = await alice.get(alice.path("export"))
         assert response.headers["content-type"] == "application/jsonl"
         assert "content-length" not in response.headers
         assert [line["type"] for line in lines_of(response)] == ["profile"]
 
-    async def test_has_nothing_of_others(self, app: Litestar, alice: Client, bob: Client) -> None:
+    async def test_export_has_no_data_of_others(self, app: Litestar, alice: Client, bob: Client) -> None:
         await fill(app, alice)
         await bob.create(title="Bob's")
         exported = (await bob.get(bob.path("export"))).text
         assert alice.user_id not in exported
         assert "Errands" not in exported
 
-    async def test_leaves_out_what_is_generated_or_passing(self, app: Litestar, alice: Client) -> None:
+    async def test_export_omits_generated_and_transient_columns(self, app: Litestar, alice: Client) -> None:
         await alice.post(alice.todos(), json={"title": "Once"}, headers={"Idempotency-Key": "k"})
         lines = await fill(app, alice)
         assert "idempotency_keys" not in {line["type"] for line in lines}
         assert not any("search" in line for line in lines)
 
-    async def test_has_each_row_once_whatever_the_batches(self, alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_export_has_each_row_once(self, alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         ids = {(await alice.create())["id"] for _ in range(10)}
         for size in (1, 3, 5, 10, 11):
             monkeypatch.setattr(archive, "BATCH", size)
             found = [line["id"] for line in lines_of(await alice.get(alice.path("export"))) if line["type"] == "todos"]
             assert (len(found), {*found}) == (10, ids)
 
-    async def test_who_was_erased_elsewhere_has_a_new_profile(self, app: Litestar, alice: Client) -> None:
+    async def test_export_after_erasure_elsewhere_has_a_new_profile(self, app: Litestar, alice: Client) -> None:
         await alice.create()
         await erase(app, alice.user_id)
         assert [line["type"] for line in lines_of(await alice.get(alice.path("export")))] == ["profile"]
@@ -121,7 +123,7 @@ def checked_out(app: Litestar) -> int:
 
 
 class TestStream:
-    async def test_waits_for_a_slow_client_without_a_connection(self, app: Litestar, many: Client) -> None:
+    async def test_slow_export_reader_holds_no_connection(self, app: Litestar, many: Client) -> None:
         reader = Reader(many, "export")
         export = asyncio.create_task(reader.ask(app))
         for taken in range(1, 10):
@@ -134,7 +136,7 @@ class TestStream:
         reader.gone.set()
         await export
 
-    async def test_ends_when_the_client_leaves(self, app: Litestar, many: Client) -> None:
+    async def test_export_ends_when_the_client_disconnects(self, app: Litestar, many: Client) -> None:
         reader = Reader(many, "export")
         export = asyncio.create_task(reader.ask(app))
         for _ in range(10):
@@ -147,7 +149,7 @@ class TestStream:
         assert reader.taken[-1]["more_body"]
         assert checked_out(app) == 0
 
-    async def test_ends_for_a_client_that_takes_nothing(
+    async def test_export_ends_for_a_client_that_does_not_read(
         self, app: Litestar, many: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(stream, "MAX_STALL_SECONDS", 0.01)
@@ -157,7 +159,7 @@ class TestStream:
             await reader.ask(app)
         assert reader.taken[-1]["more_body"]
 
-    async def test_what_fails_midway_leaves_the_body_incomplete(
+    async def test_failure_during_export_leaves_the_body_incomplete(
         self, app: Litestar, many: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.fail_after(5, monkeypatch)
@@ -170,7 +172,9 @@ class TestStream:
         assert all(message["more_body"] for message in reader.taken[1:])
         assert checked_out(app) == 0
 
-    async def test_what_fails_at_first_is_answered(self, many: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_failure_before_the_export_is_a_problem_document(
+        self, many: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         self.fail_after(0, monkeypatch)
         assert_problem(await many.get(many.path("export")), 503)
 
@@ -205,7 +209,7 @@ async def rows_in_every_table(app: Litestar, user_id: str) -> dict[str, int]:
 
 
 class TestErase:
-    async def test_leaves_no_row_in_any_table(self, app: Litestar, alice: Client, bob: Client) -> None:
+    async def test_erased_account_has_no_row_in_any_table(self, app: Litestar, alice: Client, bob: Client) -> None:
         for client in (alice, bob):
             await fill(app, client)
             await client.post(client.todos(), json={"title": "Once"}, headers={"Idempotency-Key": "k"})
@@ -216,7 +220,9 @@ class TestErase:
         assert not any((await rows_in_every_table(app, alice.user_id)).values())
         assert await rows_in_every_table(app, bob.user_id) == before
 
-    async def test_the_next_token_starts_afresh(self, app: Litestar, client_of: Callable[..., Client]) -> None:
+    async def test_token_after_erasure_creates_a_new_user(
+        self, app: Litestar, client_of: Callable[..., Client]
+    ) -> None:
         user_id = new_user_id()
         token = token_for(user_id, name="Zoë")
         zoe = client_of(user_id, headers={"Authorization": f"Bearer {token}"})
@@ -229,7 +235,7 @@ class TestErase:
         assert (await zoe.get(zoe.todos())).json()["total"] == 0
         assert (await zoe.create(title="Afresh"))["version"] == 1
 
-    async def test_a_key_of_before_counts_no_more(self, alice: Client) -> None:
+    async def test_idempotency_key_is_forgotten_with_erasure(self, alice: Client) -> None:
         sent: dict[str, Any] = {"json": {"title": "Once"}, "headers": {"Idempotency-Key": "k"}}
         first = await alice.post(alice.todos(), **sent)
         await alice.delete(alice.path("account"))
@@ -237,12 +243,12 @@ class TestErase:
         assert "idempotency-replayed" not in second.headers
         assert first.json()["id"] != second.json()["id"]
 
-    async def test_is_safe_to_repeat(self, alice: Client) -> None:
+    async def test_erase_is_idempotent(self, alice: Client) -> None:
         await alice.create()
         answers = await asyncio.gather(*(alice.delete(alice.path("account")) for _ in range(5)))
         assert {answer.status_code for answer in answers} == {204}
 
-    async def test_with_writes_under_way_leaves_what_came_after(self, app: Litestar, alice: Client) -> None:
+    async def test_erase_with_concurrent_writes(self, app: Litestar, alice: Client) -> None:
         await alice.create()
         posts = [alice.post(alice.todos(), json={"title": str(number)}) for number in range(30)]
         posts.insert(15, alice.delete(alice.path("account")))
@@ -252,7 +258,7 @@ class TestErase:
         total = (await alice.get(alice.todos())).json()["total"]
         assert counts["app.todos"] == total <= 30
 
-    async def test_in_another_process_is_no_conflict_here(self, app: Litestar, alice: Client) -> None:
+    async def test_erase_in_another_process_is_no_conflict(self, app: Litestar, alice: Client) -> None:
         headers = {"Authorization": f"Bearer {token_for(alice.user_id)}"}
         async with (
             running(create_app(app.state.settings)) as other,
@@ -274,7 +280,7 @@ class TestDeactivated:
         async with app.state.database.begin(unscoped="tests") as connection:
             await connection.execute(update(users).where(users.c.id == user_id).values(deactivated_at=func.now()))
 
-    async def test_cannot_erase_the_mark(self, app: Litestar, alice: Client) -> None:
+    async def test_deactivated_user_cannot_erase_the_deactivation(self, app: Litestar, alice: Client) -> None:
         await alice.create()
         await self.mark(app, alice.user_id)
         for _ in range(2):
@@ -282,7 +288,7 @@ class TestDeactivated:
         assert_problem(await alice.get(alice.todos()), 403)
         assert (await rows_in_every_table(app, alice.user_id))["app.todos"] == 1
 
-    async def test_cannot_win_a_race(self, app: Litestar, alice: Client) -> None:
+    async def test_deactivated_user_cannot_win_a_race(self, app: Litestar, alice: Client) -> None:
         """The mark is not committed yet when the erasing begins: it waits for the row, and looks again."""
         await alice.create()
         async with app.state.database.begin(unscoped="tests") as connection:
@@ -296,7 +302,7 @@ class TestDeactivated:
 class TestTables:
     """What every domain's tables must be, those of later domains too."""
 
-    def test_all_go_with_their_user(self) -> None:
+    def test_all_owned_tables_cascade_from_the_user(self) -> None:
         for name, column in owners().items():
             table = metadata.tables[name]
             if table is users:
@@ -304,7 +310,7 @@ class TestTables:
             rules = {key.ondelete for key in table.c[column].foreign_keys if key.column is users.c.id}
             assert rules == {"CASCADE"}, name
 
-    async def test_what_refers_is_found_by_an_index(self, app: Litestar) -> None:
+    async def test_foreign_keys_are_indexed(self, app: Litestar) -> None:
         """Every reference begins an index of its table, or is unique with what precedes it: erasing scans nothing."""
         async with app.state.database.begin(unscoped="tests") as connection:
             rows = await connection.execute(text(UNINDEXED))

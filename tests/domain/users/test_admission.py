@@ -34,28 +34,28 @@ def administration(app: Litestar) -> UserAdministration:
 
 
 class TestFirstSight:
-    async def test_makes_the_row(self, app: Litestar, alice: Client) -> None:
+    async def test_first_token_creates_the_user(self, app: Litestar, alice: Client) -> None:
         assert await rows_of(app, alice.user_id) == []
         assert (await alice.get(alice.todos())).status_code == 200
         assert len(await rows_of(app, alice.user_id)) == 1
 
-    async def test_a_hundred_at_once_make_one_row(self, app: Litestar, alice: Client) -> None:
+    async def test_hundred_concurrent_first_requests_create_one_user(self, app: Litestar, alice: Client) -> None:
         answers = await asyncio.gather(*(alice.post(alice.todos(), json={"title": "x"}) for _ in range(100)))
         assert {answer.status_code for answer in answers} == {201}
         assert len(await rows_of(app, alice.user_id)) == 1
         assert (await alice.get(alice.todos())).json()["total"] == 100
 
-    async def test_several_processes_make_one_row(self, app: Litestar) -> None:
+    async def test_first_requests_in_several_processes_create_one_user(self, app: Litestar) -> None:
         user_id = new_id()
         directories = [UserDirectory(app.state.database.session) for _ in range(15)]
         await asyncio.gather(*(directory.admit(Identity(user_id)) for directory in directories))
         assert len(await rows_of(app, user_id)) == 1
 
-    async def test_a_foreign_path_makes_none(self, app: Litestar, alice: Client, bob: Client) -> None:
+    async def test_refused_path_creates_no_user(self, app: Litestar, alice: Client, bob: Client) -> None:
         assert_problem(await bob.get(alice.todos()), 403)
         assert await rows_of(app, alice.user_id) == await rows_of(app, bob.user_id) == []
 
-    async def test_a_refused_token_makes_none(self, app: Litestar, client_of: Callable[..., Client]) -> None:
+    async def test_refused_token_creates_no_user(self, app: Litestar, client_of: Callable[..., Client]) -> None:
         user_id = new_id()
         client = client_of(user_id, headers={"Authorization": f"Bearer {token_for(user_id, exp=1)}"})
         assert_problem(await client.get(client.todos()), 401)
@@ -71,23 +71,25 @@ class TestClaims:
         (row,) = await rows_of(app, user_id)
         return tuple(row[:3])
 
-    async def test_fill_the_row(self, app: Litestar, client_of: Callable[..., Client]) -> None:
+    async def test_claims_fill_the_user_row(self, app: Litestar, client_of: Callable[..., Client]) -> None:
         claims = {"email": "zoë@example.com", "name": "Zoë 🦄", "image": "https://example.com/z.png"}
         assert await self.seen(app, client_of, **claims) == tuple(claims.values())
 
     @pytest.mark.parametrize(
         "value", [None, "", " ", 1, True, [], ["a"], {}, {"a": "b"}, "nul\x00", "lone \ud800", "\udfff"]
     )
-    async def test_hostile_ones_are_dropped(self, app: Litestar, client_of: Callable[..., Client], value: Any) -> None:
+    async def test_invalid_claims_are_dropped(
+        self, app: Litestar, client_of: Callable[..., Client], value: Any
+    ) -> None:
         assert await self.seen(app, client_of, email=value, name=value, image=value) == (None, None, None)
 
-    async def test_have_a_length(self, app: Litestar, client_of: Callable[..., Client]) -> None:
+    async def test_claims_have_a_maximum_length(self, app: Litestar, client_of: Callable[..., Client]) -> None:
         fits = {"email": "e" * 320, "name": "n" * 200, "image": "i" * 2048}
         assert await self.seen(app, client_of, **fits) == tuple(fits.values())
         longer = {name: value + "x" for name, value in fits.items()}
         assert await self.seen(app, client_of, **longer) == (None, None, None)
 
-    async def test_of_later_tokens_change_nothing(self, app: Litestar) -> None:
+    async def test_claims_of_later_tokens_change_nothing(self, app: Litestar) -> None:
         user_id = new_id()
         for name in ("first", "second"):
             await UserDirectory(app.state.database.session).admit(Identity(user_id, name=name))
@@ -113,7 +115,7 @@ class TestTrust:
     def directory(self, app: Litestar, clock: Clock) -> UserDirectory:
         return UserDirectory(app.state.database.session, clock)
 
-    async def test_a_known_user_costs_no_query(self, app: Litestar, directory: UserDirectory) -> None:
+    async def test_known_user_needs_no_query(self, app: Litestar, directory: UserDirectory) -> None:
         identity, statements = Identity(new_id()), []
         await directory.admit(identity)
         engine = app.state.database.engine.sync_engine
@@ -127,9 +129,7 @@ class TestTrust:
         event.remove(engine, "before_cursor_execute", count)
         assert statements == []
 
-    async def test_a_deactivation_is_noticed_in_time(
-        self, app: Litestar, directory: UserDirectory, clock: Clock
-    ) -> None:
+    async def test_deactivation_is_noticed_in_time(self, app: Litestar, directory: UserDirectory, clock: Clock) -> None:
         identity = Identity(new_id())
         await directory.admit(identity)
         await administration(app).set_active(identity.id, active=False)
@@ -138,7 +138,7 @@ class TestTrust:
             with pytest.raises(Forbidden):
                 await directory.admit(identity)
 
-    async def test_an_activation_is_noticed_at_once(self, app: Litestar, directory: UserDirectory) -> None:
+    async def test_activation_is_noticed_at_once(self, app: Litestar, directory: UserDirectory) -> None:
         identity = Identity(new_id())
         await UserDirectory(app.state.database.session).admit(identity)
         await administration(app).set_active(identity.id, active=False)
@@ -147,21 +147,21 @@ class TestTrust:
         await administration(app).set_active(identity.id, active=True)
         await directory.admit(identity)
 
-    async def test_trust_is_a_few_seconds(self) -> None:
+    async def test_admission_is_cached_for_a_few_seconds(self) -> None:
         assert 0 < services.TRUST_SECONDS <= 10
 
-    async def test_a_clock_that_starts_at_zero_trusts_nobody_unseen(self, app: Litestar) -> None:
+    async def test_clock_at_zero_admits_nobody_unchecked(self, app: Litestar) -> None:
         identity = Identity(new_id())
         await UserDirectory(app.state.database.session, lambda: 0.0).admit(identity)
         assert len(await rows_of(app, identity.id)) == 1
 
-    async def test_the_memory_is_bounded(self, directory: UserDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_admission_cache_is_bounded(self, directory: UserDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(services, "MAX_REMEMBERED", 3)
         for _ in range(5):
             await directory.admit(Identity(new_id()))
         assert len(directory._admitted) == 3
 
-    async def test_an_erased_user_is_made_again(self, app: Litestar, directory: UserDirectory, clock: Clock) -> None:
+    async def test_erased_user_is_created_again(self, app: Litestar, directory: UserDirectory, clock: Clock) -> None:
         identity = Identity(new_id())
         await directory.admit(identity)
         async with app.state.database.begin(unscoped="tests") as connection:
@@ -172,7 +172,7 @@ class TestTrust:
 
 
 class TestDeactivated:
-    async def test_is_403_and_200_again(
+    async def test_deactivated_user_is_403_until_activated(
         self, app: Litestar, alice: Client, bob: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(services, "TRUST_SECONDS", 0)
@@ -185,7 +185,7 @@ class TestDeactivated:
         await administration(app).set_active(alice.user_id, active=True)
         assert (await alice.get(alice.todos(todo["id"]))).json() == todo
 
-    async def test_outranks_what_is_wrong_with_the_request(
+    async def test_deactivated_user_is_403_before_other_errors(
         self, app: Litestar, alice: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(services, "TRUST_SECONDS", 0)
@@ -196,7 +196,7 @@ class TestDeactivated:
 
 
 class TestAdministration:
-    async def test_deactivating_again_keeps_the_moment(self, app: Litestar) -> None:
+    async def test_second_deactivation_keeps_the_time(self, app: Litestar) -> None:
         user_id = new_id()
         await UserDirectory(app.state.database.session).admit(Identity(user_id))
         first = await administration(app).set_active(user_id, active=False)
@@ -204,7 +204,7 @@ class TestAdministration:
         assert first == again
         assert first.deactivated_at is not None
 
-    async def test_knows_no_stranger(self, app: Litestar) -> None:
+    async def test_administration_of_unknown_user_is_not_found(self, app: Litestar) -> None:
         for question in (
             administration(app).get_user("nobody"),
             administration(app).set_active("nobody", active=False),
@@ -213,7 +213,7 @@ class TestAdministration:
                 await question
         assert await rows_of(app, "nobody") == []
 
-    async def test_lists_the_oldest_first(self, app: Litestar) -> None:
+    async def test_users_are_listed_oldest_first(self, app: Litestar) -> None:
         ids = [new_id() for _ in range(3)]
         for user_id in ids:
             await UserDirectory(app.state.database.session).admit(Identity(user_id, email=f"{user_id}@example.com"))

@@ -22,14 +22,16 @@ async def erase_behind_its_back(app: Litestar, user_id: str) -> None:
 
 
 class TestBehindItsBack:
-    async def test_a_first_write_makes_the_user_again(self, app: Litestar, alice: Client) -> None:
+    async def test_write_after_erasure_creates_the_user(self, app: Litestar, alice: Client) -> None:
         await alice.create()
         await erase_behind_its_back(app, alice.user_id)
         todo = await alice.create(title="Afresh")
         assert [row["title"] for row in (await todo_rows(app, alice.user_id)).values()] == ["Afresh"]
         assert (await alice.get(alice.todos())).json()["items"] == [todo]
 
-    async def test_the_row_is_made_of_the_token(self, app: Litestar, client_of: Callable[..., Client]) -> None:
+    async def test_user_after_erasure_has_the_claims_of_the_token(
+        self, app: Litestar, client_of: Callable[..., Client]
+    ) -> None:
         user_id = f"user-{secrets.token_hex(8)}"
         token = token_for(user_id, email="zoe@example.com")
         zoe = client_of(user_id, headers={"Authorization": f"Bearer {token}"})
@@ -40,7 +42,7 @@ class TestBehindItsBack:
             rows = await connection.execute(users.select().where(users.c.id == user_id))
             assert [row.email for row in rows] == ["zoe@example.com"]
 
-    async def test_a_write_with_a_key_is_done_and_kept(self, app: Litestar, alice: Client) -> None:
+    async def test_write_with_a_key_after_erasure_is_stored(self, app: Litestar, alice: Client) -> None:
         await alice.create()
         await erase_behind_its_back(app, alice.user_id)
         headers = {"Idempotency-Key": "k"}
@@ -49,7 +51,7 @@ class TestBehindItsBack:
         assert again.headers["idempotency-replayed"] == "true"
         assert first.json() == again.json()
 
-    async def test_what_was_theirs_is_gone(self, app: Litestar, alice: Client) -> None:
+    async def test_data_from_before_the_erasure_is_gone(self, app: Litestar, alice: Client) -> None:
         todo = await alice.create()
         await erase_behind_its_back(app, alice.user_id)
         assert (await alice.get(alice.todos())).json()["total"] == 0
@@ -57,14 +59,14 @@ class TestBehindItsBack:
             assert_problem(await alice.request(method, alice.todos(todo["id"])), 404)
         assert_problem(await alice.patch(alice.todos(todo["id"]), json={"title": "x"}), 404)
 
-    async def test_many_at_once_succeed(self, app: Litestar, alice: Client) -> None:
+    async def test_concurrent_writes_after_erasure_succeed(self, app: Litestar, alice: Client) -> None:
         await alice.create()
         await erase_behind_its_back(app, alice.user_id)
         answers = await asyncio.gather(*(alice.post(alice.todos(), json={"title": "x"}) for _ in range(20)))
         assert {answer.status_code for answer in answers} == {201}
         assert len(await todo_rows(app, alice.user_id)) == 20
 
-    async def test_one_who_is_erased_twice_within_a_request_is_told(
+    async def test_user_erased_twice_within_a_request_is_409(
         self, app: Litestar, alice: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def unheard(*_: object) -> None: ...
@@ -75,7 +77,7 @@ class TestBehindItsBack:
         assert_problem(await alice.post(alice.todos(), json={"title": "x"}), 409)
         assert_problem(await alice.post(alice.todos(), json={"title": "x"}, headers={"Idempotency-Key": "k"}), 409)
 
-    async def test_one_who_is_closed_meanwhile_stays_out(
+    async def test_user_deactivated_meanwhile_is_403(
         self, app: Litestar, alice: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def closed(*_: object) -> None:
@@ -88,7 +90,7 @@ class TestBehindItsBack:
 
 
 class TestForgetting:
-    async def test_what_was_read_before_it_is_not_remembered(self, app: Litestar) -> None:
+    async def test_admission_read_before_forgetting_is_not_cached(self, app: Litestar) -> None:
         directory = UserDirectory(app.state.database.session)
         identity = Identity(f"user-{secrets.token_hex(8)}")
         admission = asyncio.create_task(directory.admit(identity))

@@ -41,20 +41,20 @@ async def add(app: Litestar, user: dict[str, Any], liked: dict[str, Any] | None 
 
 
 @pytest.mark.parametrize(("name", "values"), each(REFUSED_USERS))
-async def test_users_refuse(app: Litestar, name: str, values: dict[str, Any]) -> None:
+async def test_users_table_refuses_invalid_rows(app: Litestar, name: str, values: dict[str, Any]) -> None:
     with pytest.raises(IntegrityError) as refused:
         await add(app, {"id": new_user_id()} | values)
     assert constraint_name(refused.value) == name
 
 
 @pytest.mark.parametrize(("name", "values"), each(REFUSED_PREFERENCES))
-async def test_preferences_refuse(app: Litestar, name: str, values: dict[str, Any]) -> None:
+async def test_preferences_table_refuses_invalid_rows(app: Litestar, name: str, values: dict[str, Any]) -> None:
     with pytest.raises(IntegrityError) as refused:
         await add(app, {"id": new_user_id()}, values)
     assert constraint_name(refused.value) == name
 
 
-async def test_the_defaults_are_enough(app: Litestar) -> None:
+async def test_column_defaults_are_sufficient(app: Litestar) -> None:
     user_id = new_user_id()
     await add(app, {"id": user_id}, {})
     async with app.state.database.begin(unscoped="tests") as connection:
@@ -62,7 +62,7 @@ async def test_the_defaults_are_enough(app: Litestar) -> None:
         assert (row.time_zone, row.bio, row.deactivated_at) == ("UTC", None, None)
 
 
-def test_every_rule_has_a_case() -> None:
+def test_every_constraint_has_a_case() -> None:
     for table, refused in ((users, REFUSED_USERS), (preferences, REFUSED_PREFERENCES)):
         keys = {f"pk_{table.name}"}
         assert {str(constraint.name) for constraint in table.constraints} - keys == set(refused)

@@ -48,19 +48,19 @@ async def new_list(app: Litestar, user_id: str) -> str:
 
 @pytest.mark.parametrize("method", BODIES)
 class TestWalls:
-    async def test_needs_a_token(self, anonymous: httpx.AsyncClient, alice: Client, method: str) -> None:
+    async def test_request_without_token_is_401(self, anonymous: httpx.AsyncClient, alice: Client, method: str) -> None:
         response = await anonymous.request(method, alice.path("preferences"), json=BODIES[method])
         assert_problem(response, 401, "Missing authentication token")
 
-    async def test_belongs_to_the_path(self, app: Litestar, alice: Client, bob: Client, method: str) -> None:
+    async def test_path_of_another_user_is_403(self, app: Litestar, alice: Client, bob: Client, method: str) -> None:
         assert_problem(await bob.request(method, alice.path("preferences"), json=BODIES[method]), 403)
         assert await rows_of(app, alice.user_id) == []
 
-    async def test_takes_no_parameters(self, alice: Client, method: str) -> None:
+    async def test_unknown_query_parameter_is_422(self, alice: Client, method: str) -> None:
         response = await alice.request(method, alice.path("preferences") + "?x=1", json=BODIES[method])
         assert mistakes(response) == {"x": "Unknown query parameter"}
 
-    async def test_are_each_users_own(self, alice: Client, bob: Client, method: str) -> None:
+    async def test_preferences_are_per_user(self, alice: Client, bob: Client, method: str) -> None:
         await alice.put(alice.path("preferences"), json={"theme": "light", "notifications": {"push": True}})
         response = await bob.request(method, bob.path("preferences"), json=BODIES[method])
         assert response.json() == DEFAULTS | (BODIES[method] or {})
@@ -68,19 +68,19 @@ class TestWalls:
 
 
 class TestGet:
-    async def test_gives_the_defaults_and_writes_nothing(self, app: Litestar, alice: Client) -> None:
+    async def test_get_returns_defaults_and_writes_nothing(self, app: Litestar, alice: Client) -> None:
         response = await alice.get(alice.path("preferences"))
         assert (response.status_code, response.json()) == (200, DEFAULTS)
         assert "etag" not in response.headers
         assert await rows_of(app, alice.user_id) == []
 
-    async def test_the_defaults_are_those_of_the_table(self, alice: Client) -> None:
+    async def test_preference_defaults_equal_the_table(self, alice: Client) -> None:
         await alice.patch(alice.path("preferences"), json={"theme": "system"})
         assert (await alice.get(alice.path("preferences"))).json() == DEFAULTS
 
 
 class TestPut:
-    async def test_replaces_everything(self, app: Litestar, alice: Client) -> None:
+    async def test_put_replaces_preferences(self, app: Litestar, alice: Client) -> None:
         whole = {
             "theme": "dark",
             "language": "pt-BR",
@@ -94,32 +94,32 @@ class TestPut:
         assert (await alice.put(alice.path("preferences"), json=whole)).json() == whole
         assert (await alice.put(alice.path("preferences"), json={})).json() == DEFAULTS
 
-    async def test_what_is_left_out_of_notifications_is_off(self, alice: Client) -> None:
+    async def test_put_turns_off_missing_notifications(self, alice: Client) -> None:
         for name in ("email", "push"):
             response = await alice.put(alice.path("preferences"), json={"notifications": {name: True}})
             assert response.json()["notifications"] == SILENT | {name: True}
 
 
 class TestPatch:
-    async def test_changes_what_is_sent(self, alice: Client) -> None:
+    async def test_patch_changes_sent_preferences(self, alice: Client) -> None:
         await alice.patch(alice.path("preferences"), json={"theme": "dark"})
         response = await alice.patch(alice.path("preferences"), json={"week_start": "saturday"})
         assert response.json() == DEFAULTS | {"theme": "dark", "week_start": "saturday"}
 
-    async def test_merges_notifications(self, alice: Client) -> None:
+    async def test_patch_merges_notifications(self, alice: Client) -> None:
         expected = dict(SILENT)
         for patch in ({"email": True}, {"push": True, "due_reminders": True}, {"email": False}, {}, {"push": None}):
             expected |= {name: bool(wanted) for name, wanted in patch.items()}
             response = await alice.patch(alice.path("preferences"), json={"notifications": patch})
             assert response.json()["notifications"] == expected
 
-    async def test_an_empty_one_writes_nothing(self, app: Litestar, alice: Client) -> None:
+    async def test_empty_patch_writes_nothing(self, app: Litestar, alice: Client) -> None:
         bodies: tuple[JsonObject, ...] = ({}, {"notifications": {}})
         for body in bodies:
             assert (await alice.patch(alice.path("preferences"), json=body)).json() == DEFAULTS
         assert await rows_of(app, alice.user_id) == []
 
-    async def test_first_writes_at_once_make_one_row_with_all_of_it(self, app: Litestar, alice: Client) -> None:
+    async def test_concurrent_first_patches_are_all_kept(self, app: Litestar, alice: Client) -> None:
         bodies: list[dict[str, Any]] = [{"theme": "dark"}, {"language": "de"}, {"week_start": "sunday"}]
         bodies += [{"notifications": {name: True}} for name in SILENT]
         answers = await asyncio.gather(*(alice.patch(alice.path("preferences"), json=body) for body in bodies * 3))
@@ -129,7 +129,7 @@ class TestPatch:
         expected["notifications"] = dict.fromkeys(SILENT, True)
         assert (await alice.get(alice.path("preferences"))).json() == expected
 
-    async def test_who_was_erased_elsewhere_starts_afresh(self, app: Litestar, alice: Client) -> None:
+    async def test_preferences_after_erasure_elsewhere_are_defaults(self, app: Litestar, alice: Client) -> None:
         await alice.patch(alice.path("preferences"), json={"theme": "dark"})
         async with app.state.database.begin(unscoped="tests") as connection:
             await connection.execute(delete(users).where(users.c.id == alice.user_id))
@@ -153,7 +153,7 @@ patches = st.fixed_dictionaries(
 class TestAnySequence:
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
     @given(writes=st.lists(st.tuples(st.sampled_from(["PUT", "PATCH"]), patches), min_size=1, max_size=5))
-    async def test_of_writes_ends_where_a_merge_of_documents_does(
+    async def test_any_sequence_of_writes_equals_merged_documents(
         self, alice: Client, writes: list[tuple[str, dict[str, Any]]]
     ) -> None:
         expected = (await alice.get(alice.path("preferences"))).json()
@@ -167,7 +167,7 @@ class TestAnySequence:
 
 
 class TestDefaultList:
-    async def test_must_be_ones_own(self, app: Litestar, alice: Client, bob: Client) -> None:
+    async def test_default_list_must_be_own(self, app: Litestar, alice: Client, bob: Client) -> None:
         await bob.get(bob.todos())
         for list_id in (await new_list(app, bob.user_id), str(uuid7())):
             for method in ("PUT", "PATCH"):
@@ -175,7 +175,7 @@ class TestDefaultList:
                 assert mistakes(response) == {"/default_list_id": "Expected the id of one of your lists"}
         assert await rows_of(app, alice.user_id) == []
 
-    async def test_goes_with_the_list_and_nothing_else_does(self, app: Litestar, alice: Client) -> None:
+    async def test_deleted_default_list_is_unset(self, app: Litestar, alice: Client) -> None:
         body = {"theme": "dark", "default_list_id": await new_list(app, alice.user_id)}
         await alice.patch(alice.path("preferences"), json=body)
         async with app.state.database.begin(unscoped="tests") as connection:
@@ -184,15 +184,15 @@ class TestDefaultList:
 
 
 class TestRules:
-    def test_priorities_are_those_of_todos(self) -> None:
+    def test_preference_priorities_equal_those_of_todos(self) -> None:
         assert PRIORITIES == TODO_PRIORITIES
 
-    async def test_a_language_is_kept_in_its_canonical_case(self, alice: Client) -> None:
+    async def test_language_is_stored_in_canonical_case(self, alice: Client) -> None:
         response = await alice.patch(alice.path("preferences"), json={"language": "ZH-hant-tw"})
         assert response.json()["language"] == "zh-Hant-TW"
 
     @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-    async def test_everything_wrong_is_named_at_once(self, app: Litestar, alice: Client, method: str) -> None:
+    async def test_all_errors_are_reported_at_once(self, app: Litestar, alice: Client, method: str) -> None:
         body = {
             "theme": "blue",
             "language": "en_US",
@@ -221,7 +221,7 @@ class TestRules:
         ],
         ids=str,
     )
-    async def test_invalid(self, app: Litestar, alice: Client, body: dict[str, Any]) -> None:
+    async def test_invalid_preferences_are_refused(self, app: Litestar, alice: Client, body: dict[str, Any]) -> None:
         response = await alice.patch(alice.path("preferences"), json=body)
         (pointer,) = mistakes(response)
         assert pointer.startswith(tuple(f"/{name}" for name in body))

@@ -33,27 +33,27 @@ async def erase(app: Litestar, user_id: str) -> None:
 
 @pytest.mark.parametrize("method", BODIES)
 class TestWalls:
-    async def test_needs_a_token(self, anonymous: httpx.AsyncClient, alice: Client, method: str) -> None:
+    async def test_request_without_token_is_401(self, anonymous: httpx.AsyncClient, alice: Client, method: str) -> None:
         response = await anonymous.request(method, alice.path("profile"), json=BODIES[method])
         assert_problem(response, 401, "Missing authentication token")
 
-    async def test_belongs_to_the_path(self, alice: Client, bob: Client, method: str) -> None:
+    async def test_path_of_another_user_is_403(self, alice: Client, bob: Client, method: str) -> None:
         before = (await alice.get(alice.path("profile"))).json()
         assert_problem(await bob.request(method, alice.path("profile"), json=BODIES[method]), 403)
         assert (await alice.get(alice.path("profile"))).json() == before
 
-    async def test_an_administrator_is_no_exception(
+    async def test_administrator_cannot_read_another_profile(
         self, alice: Client, client_of: Callable[..., Client], method: str
     ) -> None:
         admin_id = f"admin-{secrets.token_hex(8)}"
         admin = client_of(admin_id, headers={"Authorization": f"Bearer {token_for(admin_id, role='admin')}"})
         assert_problem(await admin.request(method, alice.path("profile"), json=BODIES[method]), 403)
 
-    async def test_takes_no_parameters(self, alice: Client, method: str) -> None:
+    async def test_unknown_query_parameter_is_422(self, alice: Client, method: str) -> None:
         response = await alice.request(method, alice.path("profile") + "?x=1", json=BODIES[method])
         assert mistakes(response) == {"x": "Unknown query parameter"}
 
-    async def test_who_was_erased_elsewhere_has_a_new_one(self, app: Litestar, alice: Client, method: str) -> None:
+    async def test_profile_after_erasure_elsewhere_is_new(self, app: Litestar, alice: Client, method: str) -> None:
         before = (await alice.put(alice.path("profile"), json={"bio": "Old"})).json()
         await erase(app, alice.user_id)
         response = await alice.request(method, alice.path("profile"), json=BODIES[method])
@@ -63,7 +63,7 @@ class TestWalls:
 
 
 class TestGet:
-    async def test_has_the_claims_of_the_first_token(self, client_of: Callable[..., Client]) -> None:
+    async def test_profile_has_the_claims_of_the_first_token(self, client_of: Callable[..., Client]) -> None:
         user_id = f"user-{secrets.token_hex(8)}"
         claims = {"email": "zoe@example.com", "name": "Zoë", "image": "https://example.com/z.png"}
         zoe = client_of(user_id, headers={"Authorization": f"Bearer {token_for(user_id, **claims)}"})
@@ -74,45 +74,45 @@ class TestGet:
         assert profile["created_at"] == profile["updated_at"]
         assert "etag" not in response.headers
 
-    async def test_is_there_at_once(self, alice: Client) -> None:
+    async def test_profile_exists_at_the_first_request(self, alice: Client) -> None:
         profile = (await alice.get(alice.path("profile"))).json()
         assert profile.items() >= dict.fromkeys(("email", "name", "image", "bio"), None).items()
 
 
 class TestWrite:
-    async def test_replaces_all_that_can_be_written(self, alice: Client) -> None:
+    async def test_put_replaces_the_profile(self, alice: Client) -> None:
         await alice.put(alice.path("profile"), json={"name": "A", "bio": "B", "time_zone": "Asia/Tokyo"})
         profile = (await alice.put(alice.path("profile"), json={})).json()
         assert (profile["name"], profile["bio"], profile["time_zone"]) == (None, None, "UTC")
         assert (await alice.get(alice.path("profile"))).json() == profile
 
-    async def test_patches_what_is_sent(self, alice: Client) -> None:
+    async def test_patch_changes_sent_profile_fields(self, alice: Client) -> None:
         await alice.put(alice.path("profile"), json={"name": "A", "bio": "B", "time_zone": "Asia/Tokyo"})
         profile = (await alice.patch(alice.path("profile"), json={"name": None})).json()
         assert (profile["name"], profile["bio"], profile["time_zone"]) == (None, "B", "Asia/Tokyo")
 
-    async def test_an_empty_patch_changes_nothing(self, alice: Client) -> None:
+    async def test_empty_patch_changes_nothing(self, alice: Client) -> None:
         before = (await alice.get(alice.path("profile"))).json()
         assert (await alice.patch(alice.path("profile"), json={})).json() == before
 
-    async def test_moves_updated_at(self, alice: Client) -> None:
+    async def test_profile_write_changes_updated_at(self, alice: Client) -> None:
         before = (await alice.get(alice.path("profile"))).json()
         after = (await alice.patch(alice.path("profile"), json={"bio": "x"})).json()
         assert after["updated_at"] > before["updated_at"]
         assert after["created_at"] == before["created_at"]
 
-    async def test_is_no_conditional_write(self, alice: Client) -> None:
+    async def test_profile_ignores_conditions(self, alice: Client) -> None:
         response = await alice.patch(alice.path("profile"), json={"bio": "x"}, headers={"If-Match": '"9"'})
         assert response.status_code == 200
 
     @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-    async def test_everything_wrong_is_named_at_once(self, alice: Client, method: str) -> None:
+    async def test_all_errors_are_reported_at_once(self, alice: Client, method: str) -> None:
         body = {"name": " ", "bio": "x" * 2001, "time_zone": "Mars/Base", "nick": "z"}
         response = await alice.request(method, alice.path("profile"), json=body)
         assert mistakes(response).keys() == {"/name", "/bio", "/time_zone", "/nick"}
 
     @pytest.mark.parametrize("name", OWN)
-    async def test_the_servers_own_fields_are_refused(self, alice: Client, name: str) -> None:
+    async def test_server_owned_fields_are_refused(self, alice: Client, name: str) -> None:
         response = await alice.patch(alice.path("profile"), json={name: "x"})
         assert mistakes(response) == {f"/{name}": "Unknown field"}
 
@@ -127,7 +127,7 @@ class TestWrite:
             ({"time_zone": "America/Argentina/Buenos_Aires"}, "America/Argentina/Buenos_Aires"),
         ],
     )
-    async def test_valid(self, alice: Client, fields: dict[str, Any], stored: str) -> None:
+    async def test_valid_profiles_are_accepted(self, alice: Client, fields: dict[str, Any], stored: str) -> None:
         response = await alice.patch(alice.path("profile"), json=fields)
         assert response.status_code == 200, response.text
         assert [response.json()[name] for name in fields] == [stored]
@@ -154,7 +154,7 @@ class TestWrite:
             ),
         ],
     )
-    async def test_invalid(self, alice: Client, fields: dict[str, Any]) -> None:
+    async def test_invalid_profiles_are_refused(self, alice: Client, fields: dict[str, Any]) -> None:
         before = (await alice.get(alice.path("profile"))).json()
         response = await alice.patch(alice.path("profile"), json=fields)
         assert mistakes(response).keys() == {f"/{name}" for name in fields}
@@ -169,7 +169,7 @@ class TestWrite:
 
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
     @given(name=st.text(max_size=220))
-    async def test_any_text_is_a_name_or_refused(self, alice: Client, name: str) -> None:
+    async def test_any_text_is_a_name_or_is_refused(self, alice: Client, name: str) -> None:
         response = await alice.patch(alice.path("profile"), json={"name": name})
         try:
             kept = Trimmed(1, 200)(name)
@@ -192,13 +192,13 @@ class TestTimeZones:
             ("America/Argentina/Buenos_Aires", "America/Argentina/Buenos_Aires"),
         ],
     )
-    async def test_the_canonical_name_is_stored(self, alice: Client, sent: str, stored: str) -> None:
+    async def test_canonical_time_zone_name_is_stored(self, alice: Client, sent: str, stored: str) -> None:
         for method in ("PUT", "PATCH"):
             response = await alice.request(method, alice.path("profile"), json={"time_zone": sent})
             assert response.json()["time_zone"] == stored
         assert (await alice.get(alice.path("profile"))).json()["time_zone"] == stored
 
-    def test_a_canonical_name_has_the_same_clock_and_is_canonical(self) -> None:
+    def test_canonical_time_zone_has_the_same_clock(self) -> None:
         summer, winter = datetime(2027, 7, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
         for name in KNOWN:
             target = canonical(name)
@@ -206,7 +206,9 @@ class TestTimeZones:
             for moment in (summer, winter):
                 assert moment.astimezone(ZoneInfo(name)).utcoffset() == moment.astimezone(ZoneInfo(target)).utcoffset()
 
-    async def test_one_that_only_python_knows_is_taken(self, alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_time_zone_known_only_to_python_is_accepted(
+        self, alice: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(time_zones, "KNOWN", frozenset({"Mars/Olympus_Mons"}))
         response = await alice.patch(alice.path("profile"), json={"time_zone": "Mars/Olympus_Mons"})
         assert response.json()["time_zone"] == "Mars/Olympus_Mons"

@@ -91,7 +91,7 @@ class Server:
 
 class TestVerification:
     @pytest.mark.parametrize("algorithm", PRIVATE)
-    async def test_each_algorithm_is_accepted(self, algorithm: str) -> None:
+    async def test_each_algorithm_of_published_keys_is_accepted(self, algorithm: str) -> None:
         verifier = Server(key_set(published(algorithm))).verifier()
         assert (await verifier.verify(signed(algorithm))).id == "someone"
 
@@ -99,16 +99,16 @@ class TestVerification:
         verifier = Server(key_set(published("EdDSA", alg="Ed25519"))).verifier()
         assert (await verifier.verify(signed("EdDSA", header_alg="Ed25519"))).id == "someone"
 
-    async def test_a_key_id_is_not_needed(self) -> None:
+    async def test_key_id_is_optional(self) -> None:
         verifier = Server(key_set(published("ES256", "other"), published("EdDSA"))).verifier()
         assert (await verifier.verify(signed("EdDSA", kid=None))).id == "someone"
 
     @pytest.mark.parametrize(("key", "token"), [("RS256", "PS256"), ("PS256", "RS256"), ("EdDSA", "ES256")])
-    async def test_the_algorithm_is_the_key_s(self, key: str, token: str) -> None:
+    async def test_token_algorithm_must_be_that_of_the_key(self, key: str, token: str) -> None:
         with pytest.raises(InvalidToken):
             await Server(key_set(published(key))).verifier().verify(signed(token))
 
-    async def test_a_public_key_is_no_secret(self) -> None:
+    async def test_public_key_is_not_accepted_as_hmac_secret(self) -> None:
         """The classic confusion: HS256 with what everybody can read."""
         document = key_set(published("RS256"))
         ring = KeyRing(SharedSecrets(SECRET.encode()), Server(document).keys())
@@ -120,7 +120,7 @@ class TestVerification:
             with pytest.raises(InvalidToken):
                 await verifier.verify(unsigned.encode() + b"." + signature)
 
-    async def test_the_secret_before_still_verifies(self) -> None:
+    async def test_previous_secret_still_verifies(self) -> None:
         old, new = b"o" * 32, b"n" * 32
         verifier = TokenVerifier(SharedSecrets(new, old), Settings(_env_file=None))
         claims = {"sub": "someone", "exp": int(time.time()) + 60}
@@ -129,7 +129,7 @@ class TestVerification:
         with pytest.raises(InvalidToken):
             await verifier.verify(jwt.encode(claims, b"x" * 32, "HS256").encode())
 
-    async def test_a_session_cookie_is_no_access_token(self) -> None:
+    async def test_session_cookie_is_refused(self) -> None:
         verifier = TokenVerifier(SharedSecrets(SECRET.encode()), Settings(_env_file=None, user_id_claims=["user.id"]))
         claims = {"user": {"id": "someone"}, "exp": int(time.time()) + 60}
         assert (await verifier.verify(jwt.encode(claims, SECRET, "HS256").encode())).id == "someone"
@@ -164,11 +164,11 @@ class TestKeySet:
         assert list(parse_key_set(key_set(member, published("EdDSA", "good")))) == ["good"]
 
     @pytest.mark.parametrize("document", [b"", b"{", b"[]", b"{}", b'{"keys": {}}', b"\xff", b"[" * 10**5])
-    def test_what_is_no_key_set_is_refused(self, document: bytes) -> None:
+    def test_malformed_key_set_is_refused(self, document: bytes) -> None:
         with pytest.raises(ValueError, match="JWK set"):
             parse_key_set(document)
 
-    async def test_a_token_that_names_none_is_tried_with_the_newest(self) -> None:
+    async def test_token_without_key_id_is_tried_with_the_newest_keys(self) -> None:
         many = [published("EdDSA", str(number)) for number in range(100)]
         keys = Server(key_set(*many)).keys()
         assert len(await keys.keys_for({"alg": "EdDSA"})) == jwks.MAX_TRIED
@@ -177,7 +177,7 @@ class TestKeySet:
 
 
 class TestFetching:
-    async def test_many_at_once_fetch_once(self) -> None:
+    async def test_concurrent_unknown_keys_fetch_once(self) -> None:
         server = Server(key_set(published("EdDSA")))
         verifier = server.verifier()
         await asyncio.gather(*(verifier.verify(signed("EdDSA", n=n)) for n in range(50)))
@@ -190,7 +190,7 @@ class TestFetching:
             assert not await keys.keys_for({"alg": "EdDSA", "kid": f"made-up-{number}"})
         assert server.fetches == 1
 
-    async def test_a_rotated_key_is_found(self) -> None:
+    async def test_rotated_key_is_fetched(self) -> None:
         server = Server(key_set(published("EdDSA")))
         verifier = server.verifier()
         await verifier.verify(signed("EdDSA"))
@@ -203,7 +203,7 @@ class TestFetching:
         with pytest.raises(InvalidToken):
             await verifier.verify(signed("EdDSA", fresh=True))
 
-    async def test_a_key_that_replaces_another_under_its_id_is_found(self) -> None:
+    async def test_key_replaced_under_its_id_is_fetched(self) -> None:
         server = Server(key_set(published("ES256", "one")))
         verifier = TokenVerifier(KeyRing(SharedSecrets(SECRET.encode()), server.keys()), Settings(_env_file=None))
         await verifier.verify(signed("ES256", "one"))
@@ -224,7 +224,7 @@ class TestFetching:
         assert (await verifier.verify(token)).id == "someone"
         assert server.fetches == 2
 
-    async def test_nobody_waits_for_an_unknown_key_of_a_silent_server(self) -> None:
+    async def test_unknown_key_of_a_silent_server_is_refused_at_once(self) -> None:
         server = Server(key_set(published("EdDSA")))
         keys = server.keys()
         await keys.keys_for({"alg": "EdDSA", "kid": "one"})
@@ -240,7 +240,7 @@ class TestFetching:
         assert server.fetches == 2
         await keys.close()
 
-    async def test_few_wait_for_the_first_keys(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_few_requests_wait_for_the_first_keys(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(jwks, "MAX_WAITING", 3)
         server = Server(key_set(published("EdDSA")))
         server.silent = asyncio.Event()
@@ -253,7 +253,7 @@ class TestFetching:
         assert [isinstance(answer, Unavailable) for answer in answers] == [False] * 3 + [True] * 7
         assert server.fetches == 1
 
-    async def test_stale_keys_serve_while_the_server_is_away(self) -> None:
+    async def test_stale_keys_are_used_while_the_server_is_down(self) -> None:
         server = Server(key_set(published("EdDSA")), fresh_seconds=60)
         verifier = server.verifier()
         await verifier.verify(signed("EdDSA"))
@@ -264,7 +264,7 @@ class TestFetching:
             await asyncio.sleep(0.01)
         assert server.fetches == 4
 
-    async def test_without_any_keys_it_is_unavailable(self) -> None:
+    async def test_missing_keys_are_unavailable(self) -> None:
         server = Server(OSError("away"))
         verifier = server.verifier()
         for _ in range(3):
@@ -275,7 +275,7 @@ class TestFetching:
         server.now += jwks.MIN_INTERVAL_SECONDS
         assert await verifier.verify(signed("EdDSA"))
 
-    async def test_withdrawn_keys_are_given_up(self) -> None:
+    async def test_withdrawn_keys_are_removed(self) -> None:
         server = Server(key_set(published("EdDSA")))
         verifier = server.verifier()
         await verifier.verify(signed("EdDSA"))
@@ -287,7 +287,7 @@ class TestFetching:
             await verifier.verify(signed("EdDSA", step=2))
 
     @pytest.mark.parametrize("ring", [False, True])
-    async def test_a_withdrawn_key_stops_tokens_that_are_remembered(self, ring: bool) -> None:
+    async def test_withdrawn_key_ends_cached_tokens(self, ring: bool) -> None:
         server = Server(key_set(published("EdDSA"), published("ES256", "two")), fresh_seconds=60)
         keys = server.keys()
         settings = Settings(_env_file=None)
@@ -307,7 +307,7 @@ class TestFetching:
             await verifier.verify(withdrawn)
         assert await verifier.verify(kept)
 
-    async def test_a_key_with_other_material_stops_tokens_that_are_remembered(self) -> None:
+    async def test_changed_key_material_ends_cached_tokens(self) -> None:
         server = Server(key_set(published("ES256")), fresh_seconds=60)
         verifier = server.verifier()
         token = signed("ES256")
@@ -320,7 +320,7 @@ class TestFetching:
         with pytest.raises(InvalidToken):
             await verifier.verify(token)
 
-    async def test_a_further_key_leaves_tokens_remembered(self) -> None:
+    async def test_additional_key_keeps_cached_tokens(self) -> None:
         server = Server(key_set(published("EdDSA")), fresh_seconds=60)
         keys = server.keys()
         await keys.keys_for({"alg": "EdDSA", "kid": "one"})
@@ -330,7 +330,7 @@ class TestFetching:
         await idle()
         assert (server.fetches, keys.withdrawals()) == (2, 0)
 
-    async def test_a_secret_s_token_fetches_nothing(self) -> None:
+    async def test_token_of_the_shared_secret_fetches_no_keys(self) -> None:
         server = Server(OSError("away"))
         verifier = TokenVerifier(KeyRing(SharedSecrets(SECRET.encode()), server.keys()), Settings(_env_file=None))
         token = jwt.encode({"sub": "someone", "exp": int(time.time()) + 60}, SECRET, "HS256")
@@ -339,7 +339,7 @@ class TestFetching:
 
 
 class TestFile:
-    async def test_may_be_replaced_while_the_server_runs(self, tmp_path: Path) -> None:
+    async def test_key_file_may_be_replaced_while_the_server_runs(self, tmp_path: Path) -> None:
         path = tmp_path / "jwks.json"
         path.write_bytes(key_set(published("EdDSA")))
         now = [0.0]
@@ -370,7 +370,7 @@ class TestUrl:
         for server in servers:
             server.close()
 
-    async def test_is_fresh_for_as_long_as_its_headers_say(self, serve: Callable[[bytes], Awaitable[str]]) -> None:
+    async def test_key_set_is_fresh_as_long_as_its_headers_say(self, serve: Callable[[bytes], Awaitable[str]]) -> None:
         for header, seconds in (
             (b"max-age=600", 600),
             (b"max-age=1", 60),
@@ -381,14 +381,16 @@ class TestUrl:
             url = await serve(b"HTTP/1.1 200 OK\r\ncache-control: public, " + header + b"\r\n\r\n" + body)
             assert await from_url(url)() == (body, seconds)
 
-    async def test_errors_redirects_and_floods_are_refused(self, serve: Callable[[bytes], Awaitable[str]]) -> None:
+    async def test_errors_redirects_and_large_key_sets_are_refused(
+        self, serve: Callable[[bytes], Awaitable[str]]
+    ) -> None:
         flood = b"HTTP/1.1 200 OK\r\n\r\n" + b" " * (jwks.MAX_DOCUMENT_BYTES + 1)
         moved = b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\n\r\n"
         for answer in (b"HTTP/1.1 500 Oops\r\n\r\n", moved, flood):
             with pytest.raises(ValueError, match="key set"):
                 await from_url(await serve(answer))()
 
-    async def test_a_broken_answer_is_no_crash(self, serve: Callable[[bytes], Awaitable[str]]) -> None:
+    async def test_broken_key_response_is_handled(self, serve: Callable[[bytes], Awaitable[str]]) -> None:
         keys = PublishedKeys(from_url(await serve(b"not http at all\r\n\r\n")))
         with pytest.raises(Unavailable):
             await keys.keys_for({"alg": "EdDSA", "kid": "one"})

@@ -124,7 +124,7 @@ async def test_access_token_has_its_scopes_and_no_roles(kind: str) -> None:
     assert (identity.grant.client_id, identity.grant.scopes) == ("agent", frozenset({"openid", "todos:read"}))
 
 
-async def test_the_cache_keeps_the_class() -> None:
+async def test_cached_token_keeps_its_class() -> None:
     verify = verifier()
     token = encode(ACCESS, {"typ": "at+jwt"})
     first = await verify.verify(token)
@@ -135,7 +135,7 @@ async def test_the_cache_keeps_the_class() -> None:
 
 @pytest.mark.parametrize("kind", BASE)
 @pytest.mark.parametrize("family", REFUSED)
-async def test_other_families_are_refused(family: str, kind: str) -> None:
+async def test_other_token_families_are_refused(family: str, kind: str) -> None:
     header, claims = REFUSED[family]
     assert await verified(BASE[kind], TYPE[kind]) is not None
     assert await verified(BASE[kind] | claims, TYPE[kind] | header) is None
@@ -144,7 +144,7 @@ async def test_other_families_are_refused(family: str, kind: str) -> None:
 @pytest.mark.parametrize(
     "family", [name for name, (header, claims) in REFUSED.items() if header or claims.keys() - NAMED]
 )
-async def test_other_families_are_refused_where_nothing_is_configured(family: str) -> None:
+async def test_other_token_families_are_refused_without_configuration(family: str) -> None:
     header, claims = REFUSED[family]
     unset: dict[str, list[str] | None] = {"better_auth_issuer": [], "better_auth_audience": [], "resource": None}
     assert await verified(SESSION, **unset) is not None
@@ -160,7 +160,7 @@ async def test_id_token_is_refused_whatever_the_audience(name: str, audience: An
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-async def test_null_claim_of_an_id_token_does_no_harm(name: str) -> None:
+async def test_null_claim_of_an_id_token_is_ignored(name: str) -> None:
     assert await verified(SESSION | {name: None}) is not None
 
 
@@ -227,7 +227,7 @@ async def test_scopes_are_a_string_or_an_array(scope: Any, scopes: set[str]) -> 
     assert identity.grant.scopes == scopes
 
 
-async def test_user_of_an_access_token_is_its_subject_alone() -> None:
+async def test_user_of_an_access_token_is_its_subject() -> None:
     claims = ACCESS | {"id": "bob", "user": {"id": "bob"}}
     identity = await verified(claims, user_id_claims=["user.id", "id", "sub"])
     assert identity is not None
@@ -239,7 +239,9 @@ async def test_user_of_an_access_token_is_its_subject_alone() -> None:
     header=st.fixed_dictionaries({}, optional={"typ": st.sampled_from(["JWT", "at+jwt", "x", ""])}),
     claims=st.dictionaries(st.sampled_from(["client_id", "scope", "cnf", "azp", "nonce", "acr", "aud", "sub"]), VALUES),
 )
-async def test_a_session_token_has_nothing_of_another_class(header: dict[str, Any], claims: dict[str, Any]) -> None:
+async def test_session_token_with_claims_of_another_class_is_refused(
+    header: dict[str, Any], claims: dict[str, Any]
+) -> None:
     identity = await verified(SESSION | claims, header, better_auth_audience=[])
     if identity is not None and identity.grant is None:
         assert not {"client_id", "scope", "cnf"} & claims.keys()

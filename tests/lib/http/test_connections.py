@@ -9,7 +9,7 @@ def admitted(connections: OpenConnections, address: str | None, total: int) -> b
     return connections.has_place(connections.add(address), address, total)
 
 
-def test_beyond_three_quarters_a_site_has_a_quarter() -> None:
+def test_busy_server_limits_each_client_to_a_quarter() -> None:
     connections = OpenConnections(MOST, ["10.0.0.0/8"])
     for total in range(1, 76):
         assert admitted(connections, f"2001:db8::{total:x}", total)
@@ -19,13 +19,13 @@ def test_beyond_three_quarters_a_site_has_a_quarter() -> None:
     assert not admitted(connections, "192.0.2.2", 101)
 
 
-def test_proxies_and_unix_sockets_stand_for_many_clients() -> None:
+def test_proxies_and_unix_sockets_are_not_limited_as_one_client() -> None:
     connections = OpenConnections(MOST, ["10.0.0.0/8"])
     for total in range(1, 101):
         assert admitted(connections, "::ffff:10.1.2.3" if total % 2 else None, total)
 
 
-def test_nothing_stays_of_sites_that_left() -> None:
+def test_closed_connections_leave_no_counters() -> None:
     connections = OpenConnections(MOST)
     sites = [connections.add(f"192.0.2.{number}") for number in range(50)]
     assert all(connections.begin_lingering(site) for site in sites[:32])

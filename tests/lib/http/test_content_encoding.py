@@ -22,7 +22,7 @@ def encodings(values: list[str]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("values", CODED)
-async def test_an_encoded_body_is_415_and_told_what_is_taken(app: Litestar, values: list[str]) -> None:
+async def test_encoded_body_is_415_with_accept_encoding(app: Litestar, values: list[str]) -> None:
     user = secrets.token_hex(8)
     headers = (bearer(user), JSON, *encodings(values))
     for path in ("todos", "tasks"):
@@ -34,14 +34,14 @@ async def test_an_encoded_body_is_415_and_told_what_is_taken(app: Litestar, valu
 
 
 @pytest.mark.parametrize("values", PLAIN)
-async def test_a_body_that_is_not_encoded_is_read(app: Litestar, values: list[str]) -> None:
+async def test_identity_encoding_is_accepted(app: Litestar, values: list[str]) -> None:
     headers = (bearer("plain"), JSON, *encodings(values))
     answer = await ask(app, "/api/plain/todos", *headers, method="POST", body=b'{"title": "x"}')
     assert answer.status == 201
 
 
 @pytest.mark.parametrize("keyed", [False, True], ids=["plain", "idempotent"])
-async def test_every_route_with_a_body_refuses_it_unread(app: Litestar, alice: Client, keyed: bool) -> None:
+async def test_encoded_body_is_refused_unread_on_every_route(app: Litestar, alice: Client, keyed: bool) -> None:
     """The body never ends: whoever reads it waits in vain."""
 
     async def endless() -> AsyncIterator[bytes]:
@@ -64,7 +64,7 @@ async def test_every_route_with_a_body_refuses_it_unread(app: Litestar, alice: C
     assert refused > 15
 
 
-async def test_an_action_without_a_body_does_not_mind(alice: Client) -> None:
+async def test_route_without_body_ignores_content_encoding(alice: Client) -> None:
     path = alice.todos((await alice.create())["id"], "toggle-complete")
     headers = {"Content-Encoding": "gzip", "Idempotency-Key": secrets.token_hex(8)}
     first = await alice.post(path, headers=headers, content=b"\x1f\x8b")
@@ -73,7 +73,7 @@ async def test_an_action_without_a_body_does_not_mind(alice: Client) -> None:
     assert again.headers["idempotency-replayed"] == "true"
 
 
-async def test_another_type_says_nothing_of_encodings(alice: Client) -> None:
+async def test_wrong_media_type_has_no_accept_encoding(alice: Client) -> None:
     answer = await alice.post(alice.todos(), content=b"x", headers={"Content-Type": "text/plain"})
     assert_problem(answer, 415)
     assert "accept-encoding" not in answer.headers

@@ -70,7 +70,7 @@ async def test_root_path_stands_before_every_reference(start: Start, root_path: 
 @pytest.mark.parametrize(
     "root_path", ["backend", "//evil.example", "/a//b", "/a/../b", "/.", "/a b", "/a?b", "/%zz", "http://x/"]
 )
-def test_what_is_no_path_is_refused_at_start(root_path: str) -> None:
+def test_invalid_root_path_is_refused_at_startup(root_path: str) -> None:
     with pytest.raises(ValueError, match="is not a path like /backend"):
         Settings(_env_file=None, root_path=root_path)
 
@@ -93,17 +93,17 @@ def test_what_is_no_path_is_refused_at_start(root_path: str) -> None:
         (["/m\u00fcller"], ""),
     ],
 )
-async def test_a_trusted_proxy_names_its_prefix(start: Start, sent: list[str], prefix: str) -> None:
+async def test_prefix_of_a_trusted_proxy_is_used(start: Start, sent: list[str], prefix: str) -> None:
     async with start(trusted_proxies=PROXIES) as app:
         assert await prefixes(app, *((HEADER, value) for value in sent)) == {prefix}
 
 
 @pytest.mark.parametrize("proxies", [[], ["192.0.2.0/24"]])
-async def test_nobody_else_does(start: Start, proxies: list[str]) -> None:
+async def test_prefix_of_an_untrusted_client_is_ignored(start: Start, proxies: list[str]) -> None:
     async with start(trusted_proxies=proxies) as app:
         assert await prefixes(app, (HEADER, "/evil")) == {""}
 
 
-def test_the_written_document_has_the_prefix_of_the_settings(settings: Settings) -> None:
+def test_printed_document_has_the_configured_prefix(settings: Settings) -> None:
     app = create_app(settings.model_copy(update={"root_path": "/backend"}))
     assert document_of(app)["servers"] == [{"url": "/backend"}]

@@ -24,7 +24,7 @@ def instance(answer: Answer) -> str:
 
 @pytest.mark.parametrize("name", USERS)
 @pytest.mark.parametrize("written", ["as it is", "escaped"])
-async def test_a_user_with_any_allowed_name_gets_uris(app: Litestar, name: str, written: str) -> None:
+async def test_any_user_id_gives_valid_uris(app: Litestar, name: str, written: str) -> None:
     user = f"{name}{secrets.token_hex(6)}"
     path = f"/api/{user.replace('|', '%7C') if written == 'escaped' else user}/todos"
     expected = f"/api/{user.replace('|', '%7C')}/todos"
@@ -74,7 +74,7 @@ async def test_any_path_gives_an_instance_on_this_server(app: Litestar, path: st
         assert not urlsplit(reference).query
 
 
-async def test_what_needs_no_escape_stays_as_it_is(app: Litestar) -> None:
+async def test_unreserved_characters_are_not_escaped(app: Litestar) -> None:
     path = "/api/a!$&'()*+,;=:@-._~z"
     assert instance(await ask(app, path)) == path
 
@@ -96,7 +96,7 @@ async def test_what_needs_no_escape_stays_as_it_is(app: Litestar) -> None:
         ("//evil.example/%2e%2e", "/evil.example/%2E%2E"),
     ],
 )
-async def test_an_instance_names_the_path_as_it_was_sent(app: Litestar, path: str, expected: str) -> None:
+async def test_instance_is_the_path_as_sent(app: Litestar, path: str, expected: str) -> None:
     for headers in ((), (bearer("anyone"),)):
         text = instance(await ask(app, path, *headers))
         assert REFERENCE.fullmatch(text)
@@ -105,7 +105,7 @@ async def test_an_instance_names_the_path_as_it_was_sent(app: Litestar, path: st
 
 
 @given(path=st.binary(max_size=40) | st.text("/.%2eEfFa|", max_size=20).map(str.encode))
-def test_a_reference_names_the_path_of_the_request(path: bytes) -> None:
+def test_reference_is_the_path_of_the_request(path: bytes) -> None:
     scope = http_scope("/", path=unquote(path.decode("latin-1")), raw_path=path)
     text = reference(scope)
     assert REFERENCE.fullmatch(text)
@@ -117,7 +117,7 @@ def test_a_reference_names_the_path_of_the_request(path: bytes) -> None:
     assert resource_reference(scope, "x") == "/" + "/".join([*segments, "x"])
 
 
-async def test_a_location_below_doubled_slashes_is_on_this_server(app: Litestar) -> None:
+async def test_location_below_double_slashes_is_on_this_server(app: Litestar) -> None:
     user = secrets.token_hex(8)
     for path in (f"//api/{user}/todos", f"/api/{user}/todos/", f"//api//{user}//todos//"):
         answer = await ask(app, path, bearer(user), JSON, method="POST", body=b'{"title": "x"}')

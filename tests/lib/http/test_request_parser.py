@@ -74,7 +74,7 @@ def streams(draw: st.DrawFn) -> tuple[bytes, list[Message]]:
 
 
 @given(streams(), st.lists(st.integers(1, 40), min_size=1, max_size=20))
-def test_requests_are_the_same_wherever_reads_end(stream: tuple[bytes, list[Message]], sizes: list[int]) -> None:
+def test_parsing_does_not_depend_on_read_boundaries(stream: tuple[bytes, list[Message]], sizes: list[int]) -> None:
     text, messages = stream
     recorder, start = Recorder(), 0
     while start < len(text):
@@ -85,7 +85,7 @@ def test_requests_are_the_same_wherever_reads_end(stream: tuple[bytes, list[Mess
 
 
 @given(streams())
-def test_requests_are_the_same_in_one_read_and_byte_by_byte(stream: tuple[bytes, list[Message]]) -> None:
+def test_parsing_byte_by_byte_equals_one_read(stream: tuple[bytes, list[Message]]) -> None:
     text, messages = stream
     whole, bytewise = Recorder(), Recorder()
     whole.parser.feed_data(text)
@@ -94,7 +94,7 @@ def test_requests_are_the_same_in_one_read_and_byte_by_byte(stream: tuple[bytes,
     assert whole.requests == bytewise.requests == messages
 
 
-def test_thousands_of_upgrades_in_one_read_are_no_recursion() -> None:
+def test_thousands_of_upgrades_in_one_read_do_not_recurse() -> None:
     one = b"POST / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: a\r\nContent-Length: 1\r\n\r\nx"
     recorder = Recorder()
     recorder.parser.feed_data(one * 3000)

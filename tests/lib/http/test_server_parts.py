@@ -33,7 +33,7 @@ OVERRIDDEN = {
 }
 
 
-def test_methods_that_are_overridden_are_there_and_no_others() -> None:
+def test_overridden_uvicorn_methods_exist() -> None:
     public = {name for name, _ in inspect.getmembers(BoundedHttp, inspect.isfunction) if not name.startswith("_")}
     ours = {name for name in public if getattr(BoundedHttp, name) is not getattr(HttpToolsProtocol, name, None)}
     assert ours == OVERRIDDEN.keys()
@@ -50,14 +50,14 @@ async def nothing(scope: Any, receive: Any, send: Any) -> None:
     """Be an application."""
 
 
-async def test_no_name_of_ours_means_something_to_uvicorn() -> None:
+async def test_own_names_do_not_collide_with_uvicorn() -> None:
     theirs = {*dir(HttpToolsProtocol), *vars(await protocol())}
     ours = {name for name in vars(BoundedHttp) if not name.startswith("__") and name not in OVERRIDDEN}
     set_by_us = set(re.findall(r"self\.(_\w+)(?:: [^=]+)? = ", inspect.getsource(BoundedHttp)))
     assert not theirs & (ours | set_by_us)
 
 
-async def test_attributes_of_a_connection_and_a_request_are_there() -> None:
+async def test_used_uvicorn_attributes_exist() -> None:
     instance = vars(await protocol())
     assert {"parser", "headers", "url", "cycle", "expect_100_continue", "transport", "flow", "loop", "logger"} <= (
         instance.keys() | {"url"}  # begins with a request
@@ -72,7 +72,7 @@ async def test_attributes_of_a_connection_and_a_request_are_there() -> None:
     assert STATUS_LINE[400] == b"HTTP/1.1 400 Bad Request\r\n"
 
 
-def test_the_parser_has_all_that_uvicorn_calls() -> None:
+def test_parser_has_every_method_that_uvicorn_calls() -> None:
     source = inspect.getsource(httptools_impl)
     called = set(re.findall(r"self\.parser\.(\w+)", source)) - {"set_dangerous_leniencies"}
     assert called == {"feed_data", "get_http_version", "get_method", "should_keep_alive", "should_upgrade"}
@@ -80,7 +80,7 @@ def test_the_parser_has_all_that_uvicorn_calls() -> None:
     assert source.count("HttpRequestParser(self)") == 1
 
 
-def test_uvicorn_feeds_the_parser_and_answers_its_errors_as_we_expect() -> None:
+def test_uvicorn_uses_the_parser_as_expected() -> None:
     source = inspect.getsource(HttpToolsProtocol.data_received)
     assert "self.parser.feed_data(data)" in source
     assert re.search(r"except httptools\.HttpParserError:(?s:.*)self\.send_400_response\(", source)
@@ -96,14 +96,14 @@ def test_uvicorn_feeds_the_parser_and_answers_its_errors_as_we_expect() -> None:
     assert re.search(r"if not self\.keep_alive:\s+self\.transport\.close\(\)", inspect.getsource(RequestResponseCycle))
 
 
-def test_a_response_uses_no_more_of_its_transport_than_we_have() -> None:
+def test_uvicorn_responses_use_only_known_transport_methods() -> None:
     source = inspect.getsource(RequestResponseCycle)
     used = set(re.findall(r"self\.transport\.(\w+)", source))
     assert used == {"write", "close", "is_closing"}
     assert re.search(r"self\.transport\.close\(\)\s+self\.on_response\(\)", source)
 
 
-def test_reading_is_paused_and_resumed_in_flow_control_alone() -> None:
+def test_only_flow_control_pauses_reading() -> None:
     assert not re.findall(r"transport\.(?:pause|resume)_reading", inspect.getsource(httptools_impl))
     source = inspect.getsource(FlowControl)
     assert source.count("self._transport.pause_reading()") == source.count("self._transport.resume_reading()") == 1
@@ -132,7 +132,7 @@ HEAD = b"POST / HTTP/1.1\r\nConnection: close, Upgrade\r\nUpgrade: a\r\nContent-
 
 
 class TestHttptools:
-    def test_it_ends_an_upgrade_at_its_headers_and_tells_where(self) -> None:
+    def test_httptools_ends_an_upgrade_at_its_headers(self) -> None:
         callbacks = Silent()
         parser = httptools.HttpRequestParser(callbacks)
         parser.feed_data(HEAD[:20])
@@ -143,7 +143,7 @@ class TestHttptools:
         assert parser.should_upgrade()
         assert (parser.get_http_version(), parser.should_keep_alive()) == ("1.1", False)
 
-    def test_it_wraps_what_a_callback_raises(self) -> None:
+    def test_httptools_wraps_errors_of_callbacks(self) -> None:
         class Failing(Silent):
             @override
             def on_headers_complete(self) -> None:
@@ -155,7 +155,7 @@ class TestHttptools:
         assert isinstance(raised.value.__context__, ZeroDivisionError)
         assert callbacks.ends == 0
 
-    def test_it_passes_over_what_follows_the_last_request(self) -> None:
+    def test_httptools_ignores_data_after_close(self) -> None:
         callbacks = Silent()
         parser = httptools.HttpRequestParser(callbacks)
         parser.set_dangerous_leniencies(lenient_data_after_close=True)

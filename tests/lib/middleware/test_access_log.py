@@ -126,7 +126,9 @@ class TestFailedAuthentication:
         return await app_with(better_auth_issuer=[ISSUER], better_auth_audience=[ISSUER])
 
     @pytest.mark.parametrize("cause", CAUSES)
-    async def test_is_told_with_its_cause(self, strict: Litestar, lines: Lines, cause: str) -> None:
+    async def test_failed_authentication_is_logged_with_its_cause(
+        self, strict: Litestar, lines: Lines, cause: str
+    ) -> None:
         token = CAUSES[cause]()
         answer = await ask(strict, PATH, ("Authorization", f"Bearer {token}"), ("X-Request-ID", "abc"))
         assert answer.status == 401
@@ -144,12 +146,14 @@ class TestFailedAuthentication:
             ((bearer("mallory"), bearer("mallory")), "malformed"),
         ],
     )
-    async def test_so_it_is_without_a_token(self, app: Litestar, lines: Lines, headers: Any, cause: str) -> None:
+    async def test_missing_token_is_logged_with_its_cause(
+        self, app: Litestar, lines: Lines, headers: Any, cause: str
+    ) -> None:
         assert (await ask(app, PATH, *headers)).status == 401
         assert [event["cause"] for event in lines.of("authentication_failed")] == [cause]
 
     @pytest.mark.parametrize("claims", [{"sub": 7}, {"sub": ""}, {"sub": ["a"]}, {"exp": None}])
-    async def test_claims_that_say_nothing_are_the_cause(self, app: Litestar, lines: Lines, claims: Any) -> None:
+    async def test_unusable_claims_are_logged_as_the_cause(self, app: Litestar, lines: Lines, claims: Any) -> None:
         assert (await ask(app, PATH, bearer("mallory", **claims))).status == 401
         assert [event["cause"] for event in lines.of("authentication_failed")] == ["claims"]
 
@@ -160,23 +164,25 @@ class TestAccessTokens:
         return await app_with(better_auth_issuer=[ISSUER], resource=ISSUER)
 
     @pytest.mark.parametrize("client_id", ["agent", "https://client.example/" + "x" * 300, 'x"} {"event": "forged"}'])
-    async def test_the_line_names_the_client(self, granting: Litestar, lines: Lines, client_id: str) -> None:
+    async def test_access_token_line_names_the_oauth_client(
+        self, granting: Litestar, lines: Lines, client_id: str
+    ) -> None:
         token = access_token_for("mallory", "todos:read", iss=ISSUER, aud=ISSUER, client_id=client_id)
         assert (await ask(granting, PATH, ("Authorization", f"Bearer {token}"))).status == 200
         (event,) = lines.events
         assert (event["event"], event["client_id"]) == ("request", client_id[:128])
 
-    async def test_a_session_token_has_no_client(self, granting: Litestar, lines: Lines) -> None:
+    async def test_session_token_line_names_no_oauth_client(self, granting: Litestar, lines: Lines) -> None:
         assert (await ask(granting, PATH, bearer("mallory", iss=ISSUER))).status == 200
         assert "client_id" not in lines.text
 
-    async def test_a_missing_scope_is_told(self, granting: Litestar, lines: Lines) -> None:
+    async def test_missing_scope_is_logged(self, granting: Litestar, lines: Lines) -> None:
         token = access_token_for("mallory", "profile", iss=ISSUER, aud=ISSUER)
         assert (await ask(granting, PATH, ("Authorization", f"Bearer {token}"))).status == 403
         (event,) = lines.of("insufficient_scope")
         assert (event["cause"], event["client_id"], "user" in event) == ("todos:read", "agent", True)
 
-    async def test_the_erasure_of_an_account_names_the_client(self, granting: Litestar, lines: Lines) -> None:
+    async def test_account_erasure_line_names_the_oauth_client(self, granting: Litestar, lines: Lines) -> None:
         token = access_token_for("leaver", "account", iss=ISSUER, aud=ISSUER)
         answer = await ask(granting, "/api/leaver/account", ("Authorization", f"Bearer {token}"), method="DELETE")
         assert answer.status == 204
@@ -184,14 +190,14 @@ class TestAccessTokens:
 
 
 class TestRefusals:
-    async def test_another_users_path_is_told(self, app: Litestar, alice: Client, lines: Lines) -> None:
+    async def test_request_for_another_user_is_logged(self, app: Litestar, alice: Client, lines: Lines) -> None:
         assert (await ask(app, "/api/bob/todos", bearer(alice.user_id))).status == 403
         refused, request = lines.events
         assert (refused["event"], refused["client"], refused["level"]) == ("forbidden", "127.0.0.1", "warning")
         assert refused["request_id"] == request["request_id"]
         assert refused["user"] == request["user"]
 
-    async def test_a_deactivated_user_is_told(self, app: Litestar, alice: Client, lines: Lines) -> None:
+    async def test_request_of_a_deactivated_user_is_logged(self, app: Litestar, alice: Client, lines: Lines) -> None:
         await alice.create()
         await UserAdministration(app.state.database.session(unscoped="tests")).set_active(alice.user_id, active=False)
         app.state.users._admitted.clear()
@@ -200,7 +206,7 @@ class TestRefusals:
         assert lines.of("forbidden") == []
 
     @pytest.mark.parametrize(("verb", "event"), [("deactivate", "user_deactivated"), ("reactivate", "user_activated")])
-    async def test_what_an_administrator_does_is_told(
+    async def test_actions_of_administrators_are_logged(
         self, app: Litestar, alice: Client, lines: Lines, verb: str, event: str
     ) -> None:
         await alice.create()
@@ -214,7 +220,7 @@ class TestRefusals:
         assert told["user"] == name(alice.user_id)
 
     @pytest.mark.parametrize(("verb", "event"), [("deactivate", "user_deactivated"), ("activate", "user_activated")])
-    async def test_so_is_what_an_operator_does(
+    async def test_actions_of_operators_are_logged(
         self, settings: Settings, alice: Client, lines: Lines, verb: str, event: str
     ) -> None:
         await alice.create()
@@ -223,7 +229,7 @@ class TestRefusals:
         (told,) = lines.of(event)
         assert told["by"] == "command"
 
-    async def test_a_limit_is_told_by_its_name(self, app_with: Callable[..., Any], lines: Lines) -> None:
+    async def test_exceeded_limit_is_logged_by_name(self, app_with: Callable[..., Any], lines: Lines) -> None:
         app = await app_with(rate_limit_per_minute=1, auth_failures_per_minute=1)
         for headers in ((), (), (bearer("limited"),), (bearer("limited"),)):
             await ask(app, "/api/health", *headers)
@@ -232,21 +238,21 @@ class TestRefusals:
             ("user", True),
         ]
 
-    async def test_the_client_is_who_a_trusted_proxy_names(self, app_with: Callable[..., Any], lines: Lines) -> None:
+    async def test_logged_client_is_that_of_a_trusted_proxy(self, app_with: Callable[..., Any], lines: Lines) -> None:
         app = await app_with(trusted_proxies=["127.0.0.1"])
         for hop in ("203.0.113.9", "2001:DB8::1", "::ffff:203.0.113.9", "fe80::1%\x1b[31m", "forged\x1b[31m"):
             await ask(app, PATH, ("X-Forwarded-For", hop))
         clients = [event["client"] for event in lines.of("authentication_failed")]
         assert clients == ["203.0.113.9", "2001:db8::1", "203.0.113.9", "fe80::1", "127.0.0.1"]
 
-    async def test_what_is_allowed_is_told_in_one_line(self, alice: Client, lines: Lines) -> None:
+    async def test_allowed_request_is_one_line(self, alice: Client, lines: Lines) -> None:
         await alice.create()
         await alice.get(alice.todos())
         assert [event["event"] for event in lines.events] == ["request", "request"]
 
 
 class TestVolume:
-    async def test_one_client_can_write_so_many_lines(self, app_with: Callable[..., Any], lines: Lines) -> None:
+    async def test_lines_of_one_client_are_limited(self, app_with: Callable[..., Any], lines: Lines) -> None:
         app = await app_with(trusted_proxies=["127.0.0.1"])
         for _ in range(3 * REFUSALS_OF_A_CLIENT):
             await ask(app, PATH, ("X-Forwarded-For", "203.0.113.9"))
@@ -257,19 +263,19 @@ class TestVolume:
         untold = sum(event.get("untold", 0) for event in lines.of("authentication_failed"))
         assert told + untold == 3 * REFUSALS_OF_A_CLIENT
 
-    async def test_so_can_all_of_them_from_one_network(self, app_with: Callable[..., Any], lines: Lines) -> None:
+    async def test_lines_of_one_network_are_limited(self, app_with: Callable[..., Any], lines: Lines) -> None:
         app = await app_with(trusted_proxies=["127.0.0.1"])
         for number in range(3 * REFUSALS_OF_A_CLIENT):
             await ask(app, PATH, ("X-Forwarded-For", f"2001:db8:1:2::{number:x}"))
         assert len(lines.of("authentication_failed")) < 2 * REFUSALS_OF_A_CLIENT
 
-    async def test_so_can_all_clients_together(self, app_with: Callable[..., Any], lines: Lines) -> None:
+    async def test_lines_of_all_clients_are_limited(self, app_with: Callable[..., Any], lines: Lines) -> None:
         app = await app_with(trusted_proxies=["127.0.0.1"])
         for number in range(2 * REFUSALS):
             await ask(app, PATH, ("X-Forwarded-For", f"203.0.{number // 250}.{number % 250}"))
         assert REFUSALS <= len(lines.of("authentication_failed")) < 2 * REFUSALS
 
-    async def test_requests_that_are_served_are_all_told(self, app_with: Callable[..., Any], lines: Lines) -> None:
+    async def test_served_requests_are_all_logged(self, app_with: Callable[..., Any], lines: Lines) -> None:
         app = await app_with()
         for _ in range(REFUSALS_OF_A_CLIENT + 5):
             await ask(app, PATH)
@@ -283,18 +289,20 @@ class TestUserIds:
     NAMES: ClassVar[dict[str, str]] = {"hashed": r"[0-9a-f]{16}", "plain": r"named-user"}
 
     @pytest.mark.parametrize("mode", NAMES)
-    async def test_are_named_as_the_setting_says(self, app_with: Callable[..., Any], lines: Lines, mode: str) -> None:
+    async def test_user_ids_are_logged_as_configured(
+        self, app_with: Callable[..., Any], lines: Lines, mode: str
+    ) -> None:
         app = await app_with(log_user_ids=mode)
         await ask(app, "/api/health", bearer("named-user"))
         (event,) = lines.events
         assert re.fullmatch(self.NAMES[mode], event["user"])
 
-    async def test_or_not_at_all(self, app_with: Callable[..., Any], lines: Lines) -> None:
+    async def test_user_ids_can_be_left_out_of_the_log(self, app_with: Callable[..., Any], lines: Lines) -> None:
         await ask(await app_with(log_user_ids="none"), "/api/health", bearer("named-user"))
         assert "user" not in lines.events[0]
         assert "named-user" not in lines.text
 
-    def test_a_hash_is_the_same_everywhere_in_a_deployment_and_nowhere_else(self, settings: Settings) -> None:
+    def test_hashed_user_id_is_stable_within_a_deployment(self, settings: Settings) -> None:
         here, there = (log.user_pseudonymizer(settings.model_copy()) for _ in range(2))
         other = log.user_pseudonymizer(
             Settings(_env_file=None, better_auth_secret="another-secret-of-at-least-32-bytes!")
@@ -305,7 +313,7 @@ class TestUserIds:
         assert here("alice") == there("alice") != other("alice")
         assert here("alice") != here("Alice")
 
-    def test_an_id_of_any_length_makes_a_short_line(self, settings: Settings) -> None:
+    def test_long_user_id_is_shortened_in_the_log(self, settings: Settings) -> None:
         for mode in ("hashed", "plain"):
             name = log.user_pseudonymizer(settings.model_copy(update={"log_user_ids": mode}))
             assert name is not None
@@ -314,7 +322,7 @@ class TestUserIds:
 
 class TestForgery:
     @pytest.mark.parametrize("text", HOSTILE)
-    async def test_nobody_writes_a_line_of_their_own(
+    async def test_client_input_cannot_forge_a_log_line(
         self, app_with: Callable[..., Any], lines: Lines, text: str
     ) -> None:
         app = await app_with(log_user_ids="plain", trusted_proxies=["127.0.0.1"])
@@ -335,7 +343,7 @@ class TestForgery:
         assert max(map(len, lines.text.splitlines())) < 3000
 
     @pytest.mark.parametrize("text", HOSTILE)
-    async def test_nor_on_a_terminal(
+    async def test_client_input_cannot_control_a_terminal(
         self, app_with: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, text: str
     ) -> None:
         lines = Lines()

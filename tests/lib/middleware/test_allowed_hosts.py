@@ -76,7 +76,7 @@ class TestAllowedHosts:
             "[0000:0::0001]",
         ],
     )
-    async def test_are_served(self, choosy: Litestar, host: str) -> None:
+    async def test_allowed_hosts_are_served(self, choosy: Litestar, host: str) -> None:
         headers = {"Authorization": f"Bearer {token_for('host-user')}", "Host": host}
         assert (await self.ask(choosy, headers)).status_code == 200
 
@@ -93,14 +93,14 @@ class TestAllowedHosts:
             "127.0.0.1",
         ],
     )
-    async def test_others_are_refused_before_the_token_is_looked_at(self, choosy: Litestar, host: str) -> None:
+    async def test_other_hosts_are_refused_before_authentication(self, choosy: Litestar, host: str) -> None:
         for headers in ({"Host": host}, {"Host": host, "Authorization": f"Bearer {token_for('host-user')}"}):
             response = await self.ask(choosy, headers)
             assert_problem(response, 400, "The Host header names no host of this server")
             assert response.headers["x-content-type-options"] == "nosniff"
 
     @pytest.mark.parametrize("headers", [[("Host", "evil")], [("Host", "api.example.com")] * 2, [("Host", "")]])
-    async def test_a_refusal_can_be_read_by_an_allowed_origin(
+    async def test_refused_host_is_readable_by_an_allowed_origin(
         self, choosy: Litestar, headers: list[tuple[str, str]]
     ) -> None:
         preflight = (ORIGIN, ("Access-Control-Request-Method", "GET"))
@@ -118,17 +118,17 @@ class TestAnyHost:
     @pytest.mark.parametrize(
         "host", ["localhost", "a_b.example", "127.0.0.1:1", "[::ffff:1.2.3.4]:65535", "xn--mller-kva.example."]
     )
-    async def test_is_served(self, app: Litestar, host: str) -> None:
+    async def test_any_host_is_served_without_the_setting(self, app: Litestar, host: str) -> None:
         assert (await self.ask(app, ("Host", host))).status == 200
 
     @pytest.mark.parametrize("host", INVALID)
-    async def test_what_is_no_host_is_400(self, app: Litestar, host: str) -> None:
+    async def test_malformed_host_is_400(self, app: Litestar, host: str) -> None:
         answer = await self.ask(app, ("Host", host))
         assert answer.status == 400
         assert b"not a host" in answer.body
 
     @pytest.mark.parametrize("second", ["localhost", "LOCALHOST", "evil", ""])
-    async def test_two_are_400(self, app: Litestar, second: str) -> None:
+    async def test_two_host_headers_are_400(self, app: Litestar, second: str) -> None:
         answer = await self.ask(app, ("Host", "localhost"), ("Host", second))
         assert answer.status == 400
         assert b"must be sent once" in answer.body
@@ -174,7 +174,7 @@ class TestOnTheWire:
             ("//evil.example/", ["api.example"], 401),
         ],
     )
-    def test_http_1_1(self, server: Server, target: str, hosts: list[str], status: int) -> None:
+    def test_missing_host_in_http_1_1_is_400(self, server: Server, target: str, hosts: list[str], status: int) -> None:
         assert self.statuses(server, target, "1.1", hosts) == [status]
 
     @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ class TestOnTheWire:
             ("http://evil.example/api/health", [], 400),
         ],
     )
-    def test_http_1_0(self, server: Server, target: str, hosts: list[str], status: int) -> None:
+    def test_host_in_http_1_0_is_checked(self, server: Server, target: str, hosts: list[str], status: int) -> None:
         assert self.statuses(server, target, "1.0", hosts) == [status]
 
     def statuses(self, server: Server, target: str, version: str, hosts: list[str]) -> list[int]:

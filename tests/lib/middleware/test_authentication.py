@@ -147,7 +147,7 @@ def filled(path: str, user_id: str) -> str:
 
 
 class TestWithoutToken:
-    async def test_every_operation_answers_401(self, app: Litestar, anonymous: httpx.AsyncClient) -> None:
+    async def test_every_operation_without_token_is_401(self, app: Litestar, anonymous: httpx.AsyncClient) -> None:
         found = list(operations(app))
         assert len(found) > 8
         for method, path in targets(app):
@@ -155,15 +155,15 @@ class TestWithoutToken:
             assert_problem(response, 401, MISSING)
             assert response.headers["www-authenticate"] == "Bearer"
 
-    async def test_unknown_methods_answer_401(self, anonymous: httpx.AsyncClient) -> None:
+    async def test_unknown_methods_without_token_are_401(self, anonymous: httpx.AsyncClient) -> None:
         for method in ("TRACE", "CONNECT", "PROPFIND", "get", "QUERY"):
             assert_problem(await anonymous.request(method, "/api/health"), 401, MISSING)
 
-    async def test_a_body_is_not_looked_at(self, anonymous: httpx.AsyncClient, alice: Client) -> None:
+    async def test_body_is_not_read_without_token(self, anonymous: httpx.AsyncClient, alice: Client) -> None:
         response = await anonymous.post(alice.todos(), content=b"{" * 3_000_000)
         assert_problem(response, 401, MISSING)
 
-    async def test_a_token_elsewhere_does_not_count(self, anonymous: httpx.AsyncClient) -> None:
+    async def test_token_outside_the_header_is_ignored(self, anonymous: httpx.AsyncClient) -> None:
         token = token_for(ME)
         anonymous.cookies.set("better-auth.session_token", token)
         headers = {"X-Authorization": f"Bearer {token}", "Proxy-Authorization": f"Bearer {token}"}
@@ -173,7 +173,9 @@ class TestWithoutToken:
 
 class TestBadToken:
     @pytest.mark.parametrize("name", BAD_TOKENS)
-    async def test_every_operation_answers_401(self, app: Litestar, anonymous: httpx.AsyncClient, name: str) -> None:
+    async def test_every_operation_with_bad_token_is_401(
+        self, app: Litestar, anonymous: httpx.AsyncClient, name: str
+    ) -> None:
         header = [(b"Authorization", b"Bearer " + BAD_TOKENS[name]().encode("latin-1"))]
         for method, path in targets(app):
             response = await anonymous.request(method, path, headers=header)
@@ -181,23 +183,23 @@ class TestBadToken:
             assert response.headers["www-authenticate"] == 'Bearer error="invalid_token"'
 
     @pytest.mark.parametrize("scheme", ["Basic ", "Bearer", "Bearer:", "Bearer\t", "JWT ", "Token ", "", " "])
-    async def test_other_schemes_answer_401(self, app: Litestar, scheme: str) -> None:
+    async def test_other_authorization_schemes_are_401(self, app: Litestar, scheme: str) -> None:
         for method, path in targets(app):
             answer = await ask(app, path, ("Authorization", scheme + token_for(ME)), method=method)
             assert (answer.status, json.loads(answer.body)["detail"]) == (401, INVALID)
 
-    async def test_two_headers_answer_401(self, app: Litestar) -> None:
+    async def test_two_authorization_headers_are_401(self, app: Litestar) -> None:
         for method, path in targets(app):
             for second in (bearer(ME), ("Authorization", "Basic bWU6bWU="), ("authorization", "")):
                 assert (await ask(app, path, bearer(ME), second, method=method)).status == 401
                 assert (await ask(app, path, second, bearer(ME), method=method)).status == 401
 
-    async def test_the_answer_repeats_nothing_of_the_token(self, anonymous: httpx.AsyncClient) -> None:
+    async def test_response_401_repeats_nothing_of_the_token(self, anonymous: httpx.AsyncClient) -> None:
         token = token_for(ME, exp=1)
         response = await anonymous.get("/api/health", headers={"Authorization": f"Bearer {token}"})
         assert token[:20] not in str(response.headers) + response.text
 
-    async def test_head_answers_as_get_without_a_body(self, anonymous: httpx.AsyncClient) -> None:
+    async def test_head_with_bad_token_is_401_without_body(self, anonymous: httpx.AsyncClient) -> None:
         response = await anonymous.head("/api/health", headers={"Authorization": "Bearer x"})
         assert (response.status_code, response.content) == (401, b"")
         assert response.headers["www-authenticate"] == 'Bearer error="invalid_token"'
@@ -205,7 +207,7 @@ class TestBadToken:
 
 class TestGoodToken:
     @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
-    async def test_the_scheme_is_compared_without_case(self, client_of: Any, scheme: str) -> None:
+    async def test_bearer_scheme_is_case_insensitive(self, client_of: Any, scheme: str) -> None:
         client = client_of(ME, headers={"Authorization": f"{scheme} {token_for(ME)}"})
         assert (await client.get(client.todos())).status_code == 200
 
@@ -224,21 +226,21 @@ class TestGoodToken:
             {"createdAt": "2026-01-01T00:00:00.000Z", "big": 10**300, "huge": 2**63},
         ],
     )
-    async def test_further_claims_do_no_harm(self, client_of: Any, extra: dict[str, Any]) -> None:
+    async def test_additional_claims_are_ignored(self, client_of: Any, extra: dict[str, Any]) -> None:
         user_id = f"extra-{uuid4()}"
         client = client_of(user_id, headers={"Authorization": f"Bearer {token_for(user_id, **extra)}"})
         assert (await client.create())["user_id"] == user_id
 
     @pytest.mark.parametrize("header", [{"kid": "k1"}, {"x5u": "http://x"}])
-    async def test_further_headers_do_no_harm(self, client_of: Any, header: dict[str, Any]) -> None:
+    async def test_additional_header_members_are_ignored(self, client_of: Any, header: dict[str, Any]) -> None:
         client = client_of(ME, headers={"Authorization": f"Bearer {signed(claims(), header)}"})
         assert (await client.get(client.todos())).status_code == 200
 
-    async def test_needs_no_iat(self, client_of: Any) -> None:
+    async def test_token_without_iat_is_accepted(self, client_of: Any) -> None:
         client = client_of(ME, headers={"Authorization": f"Bearer {token_for(ME, iat=None)}"})
         assert (await client.get(client.todos())).status_code == 200
 
-    async def test_may_be_as_long_as_the_limit(self, client_of: Any) -> None:
+    async def test_token_of_maximum_length_is_accepted(self, client_of: Any) -> None:
         token = token_for(ME, padding="x" * 5900)
         assert 7900 < len(token) <= MAX_TOKEN_BYTES
         client = client_of(ME, headers={"Authorization": f"Bearer {token}"})
@@ -246,7 +248,9 @@ class TestGoodToken:
 
 
 class TestForeignPath:
-    async def test_every_operation_with_a_user_answers_403(self, app: Litestar, alice: Client, bob: Client) -> None:
+    async def test_every_operation_on_another_users_path_is_403(
+        self, app: Litestar, alice: Client, bob: Client
+    ) -> None:
         mine = [(item.method, filled(item.path, alice.user_id)) for item in operations(app) if "{user_id}" in item.path]
         assert len(mine) > 6
         for method, path in [*mine, *(("HEAD", path) for _, path in mine), *(("OPTIONS", path) for _, path in mine)]:
@@ -255,7 +259,7 @@ class TestForeignPath:
             if method != "HEAD":
                 assert_problem(response, 403, FORBIDDEN)
 
-    async def test_outranks_unknown_paths_and_methods(self, alice: Client, bob: Client) -> None:
+    async def test_another_users_path_is_403_before_404_and_405(self, alice: Client, bob: Client) -> None:
         for method, *parts in (
             ("GET", "nowhere"),
             ("GET", "todos", "not-a-uuid"),
@@ -268,23 +272,23 @@ class TestForeignPath:
         ):
             assert_problem(await bob.request(method, alice.path(*parts)), 403, FORBIDDEN)
 
-    async def test_outranks_what_is_wrong_with_the_request(self, alice: Client, bob: Client) -> None:
+    async def test_another_users_path_is_403_before_other_errors(self, alice: Client, bob: Client) -> None:
         huge = b'{"title": "' + b"x" * 2_000_000 + b'"}'
         for content, kind in ((b"x", "text/plain"), (b"{", "application/json"), (huge, "application/json")):
             response = await bob.post(f"{alice.todos()}?unknown=1", content=content, headers={"Content-Type": kind})
             assert_problem(response, 403, FORBIDDEN)
 
-    async def test_ids_are_compared_byte_for_byte(self, app: Litestar) -> None:
+    async def test_user_ids_are_compared_byte_by_byte(self, app: Litestar) -> None:
         cases = [("alice", "Alice"), ("alice", "alic"), ("alice", "alice."), ("1", "01"), ("a", "a|"), ("a", "%61%20")]
         for mine, theirs in cases:
             assert (await ask(app, f"/api/{theirs}/todos", bearer(mine))).status == 403
 
-    async def test_a_subject_that_is_no_id_reaches_nothing(self, app: Litestar) -> None:
+    async def test_invalid_subject_owns_no_path(self, app: Litestar) -> None:
         for user_id in ("a b", "ä", "a%2Fb", "a\n", "a\x00", " ", "x" * 129, "a/b", "*", "a,b", "\ud800"):
             path = f"/api/{quote(user_id, safe='', errors='surrogatepass')}/todos"
             assert (await ask(app, path, bearer(user_id))).status in (403, 404)
 
-    async def test_a_user_may_be_called_health(self, alice: Client, client_of: Callable[..., Client]) -> None:
+    async def test_user_id_may_be_health(self, alice: Client, client_of: Callable[..., Client]) -> None:
         assert_problem(await alice.get("/api/health/nowhere"), 403)
         health = client_of("health")
         assert (await health.create())["user_id"] == "health"
@@ -310,22 +314,22 @@ class TestUserId:
             "health",
         ],
     )
-    async def test_every_allowed_character_works(self, app: Litestar, user_id: str) -> None:
+    async def test_every_allowed_user_id_character_works(self, app: Litestar, user_id: str) -> None:
         encoded_whole = "".join(f"%{byte:02X}" for byte in user_id.encode())
         for written in (user_id, quote(user_id, safe=""), encoded_whole, encoded_whole.lower()):
             answer = await ask(app, f"/api/{written}/todos", bearer(user_id))
             assert answer.status == 200, (written, answer.body)
 
-    async def test_dots_alone_are_an_id_like_any_other(self, app: Litestar) -> None:
+    async def test_user_id_may_be_only_dots(self, app: Litestar) -> None:
         for user_id in (".", "..", "..."):
             assert (await ask(app, f"/api/{user_id}/todos", bearer("other"))).status in (401, 403, 404)
 
-    async def test_double_encoding_is_not_decoded_twice(self, app: Litestar) -> None:
+    async def test_path_is_decoded_once(self, app: Litestar) -> None:
         for written in ("%2561lice", "alice%257C1", "%25252e"):
             assert (await ask(app, f"/api/{written}/todos", bearer("alice"))).status == 403
         assert (await ask(app, "/api/auth0%257C1/todos", bearer("auth0|1"))).status == 403
 
-    async def test_a_location_holds_the_id_encoded(self, app: Litestar) -> None:
+    async def test_location_contains_the_encoded_user_id(self, app: Litestar) -> None:
         headers = (bearer("auth0|loc"), ("Content-Type", "application/json"))
         made = await ask(app, "/api/auth0%7Cloc/todos", *headers, method="POST", body=b'{"title": "x"}')
         assert made.status == 201
@@ -359,7 +363,7 @@ class TestUserId:
             "/api/mallory/todos/../../{}/todos",
         ],
     )
-    async def test_path_tricks_reach_nobody_else(self, app: Litestar, alice: Client, path: str) -> None:
+    async def test_path_tricks_reach_no_other_user(self, app: Litestar, alice: Client, path: str) -> None:
         todo = await alice.create(title="private")
         answer = await ask(app, path.format(alice.user_id), bearer(ME))
         assert answer.status in (403, 404), answer.body
@@ -373,7 +377,7 @@ class TestUserId:
         assert answer.status != 200 or path.split("/")[1] == ME
 
     @given(user_id=st.text(max_size=140))
-    def test_owning_needs_an_id_of_the_allowed_form(self, user_id: str) -> None:
+    def test_path_owner_needs_a_valid_user_id(self, user_id: str) -> None:
         allowed = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~:@|-")
         assert owns(Identity(user_id), user_id) == (
             1 <= len(user_id) <= 128 and set(user_id) <= allowed and user_id not in (".", "..")
@@ -407,21 +411,21 @@ class CountingKeys:
 class TestDates:
     @pytest.mark.parametrize("name", ["iat", "nbf", "exp"])
     @pytest.mark.parametrize("value", ["1700000000", True, [1], {}, "soon", "", float("nan")])
-    async def test_are_numbers(self, name: str, value: Any) -> None:
+    async def test_token_dates_must_be_numbers(self, name: str, value: Any) -> None:
         assert await refused(verifier(), token_for(ME, **{name: value}))
 
-    async def test_an_issue_in_the_future_is_refused_beyond_the_leeway(self) -> None:
+    async def test_iat_in_the_future_is_refused_beyond_the_leeway(self) -> None:
         now = int(time.time())
         assert not await refused(verifier(), token_for(ME, iat=now + 5))
         assert await refused(verifier(), token_for(ME, iat=now + 60, exp=now + 600))
 
-    async def test_of_issue_may_be_missing_or_a_fraction(self) -> None:
+    async def test_iat_may_be_missing_or_fractional(self) -> None:
         assert not await refused(verifier(), token_for(ME, iat=None))
         assert not await refused(verifier(), token_for(ME, iat=time.time() - 0.5))
 
 
 @pytest.mark.parametrize("user_id", [".", ".."])
-async def test_no_user_is_a_step_in_a_path(app: Litestar, user_id: str) -> None:
+async def test_dot_segments_are_not_resolved_to_a_user(app: Litestar, user_id: str) -> None:
     headers = {"Authorization": f"Bearer {token_for(user_id)}"}
     transport = asgi_transport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver", headers=headers) as client:
@@ -430,22 +434,22 @@ async def test_no_user_is_a_step_in_a_path(app: Litestar, user_id: str) -> None:
 
 
 class TestTime:
-    async def test_the_leeway_counts_for_both_ends(self) -> None:
+    async def test_leeway_applies_to_exp_and_nbf(self) -> None:
         now = int(time.time())
         assert not await refused(verifier(), token_for(ME, exp=now - 5))
         assert await refused(verifier(), token_for(ME, exp=now - 12))
         assert not await refused(verifier(), token_for(ME, nbf=now + 5))
         assert await refused(verifier(), token_for(ME, nbf=now + 30))
 
-    async def test_no_leeway_is_possible(self) -> None:
+    async def test_leeway_may_be_zero(self) -> None:
         now = int(time.time())
         assert await refused(verifier(jwt_leeway=0), token_for(ME, exp=now - 1))
         assert not await refused(verifier(jwt_leeway=300), token_for(ME, exp=now - 200))
 
-    async def test_a_fraction_of_a_second_is_allowed(self) -> None:
+    async def test_fractional_exp_is_accepted(self) -> None:
         assert not await refused(verifier(), token_for(ME, exp=time.time() + 60.5))
 
-    async def test_a_far_future_is_allowed(self) -> None:
+    async def test_exp_in_the_far_future_is_accepted(self) -> None:
         for exp in (10**15, 10**400, 1e300):
             assert not await refused(verifier(), token_for(ME, exp=exp))
 
@@ -456,13 +460,13 @@ class TestCache:
         keys = CountingKeys()
         return TokenVerifier(keys, Settings(environment="test", better_auth_secret=SECRET), clock), keys
 
-    async def test_a_verified_token_is_not_verified_again(self) -> None:
+    async def test_verified_token_is_cached(self) -> None:
         verify, keys = self.counting()
         token = token_for(ME).encode()
         assert await verify.verify(token) == await verify.verify(token)
         assert keys.asked == 1
 
-    async def test_is_never_used_past_exp(self) -> None:
+    async def test_cached_token_is_refused_after_exp(self) -> None:
         now = time.time()
         verify, keys = self.counting(lambda: now)
         token = token_for(ME, exp=int(now) + 60).encode()
@@ -472,7 +476,7 @@ class TestCache:
             await verify.verify(token)
             assert keys.asked == asked
 
-    async def test_an_expired_token_is_refused_though_it_is_remembered(self) -> None:
+    async def test_expired_token_is_refused_though_cached(self) -> None:
         verify, _ = self.counting()
         token = token_for(ME, exp=int(time.time()) - 8).encode()  # in the leeway
         await verify.verify(token)
@@ -480,13 +484,13 @@ class TestCache:
         with pytest.raises(InvalidToken):
             await verify.verify(token)
 
-    async def test_failures_are_never_remembered(self) -> None:
+    async def test_failed_verification_is_not_cached(self) -> None:
         verify, keys = self.counting()
         for _ in range(3):
             assert await refused(verify, token_for(ME, secret="y" * 40))
         assert (keys.asked, len(verify._verified)) == (3, 0)
 
-    async def test_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_token_cache_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(auth, "MAX_CACHED_TOKENS", 3)
         verify, keys = self.counting()
         tokens = [token_for(f"user-{number}").encode() for number in range(5)]
@@ -498,7 +502,7 @@ class TestCache:
         assert (await verify.verify(tokens[0])).id == "user-0"
         assert len(verify._verified) == 3
 
-    async def test_verifying_again_puts_nobody_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_verifying_a_cached_token_evicts_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(auth, "MAX_CACHED_TOKENS", 2)
         now = time.time()
         verify, _ = self.counting(lambda: now)
@@ -509,38 +513,38 @@ class TestCache:
         await verify.verify(short)
         assert len(verify._verified) == 2
 
-    async def test_keeps_no_token(self) -> None:
+    async def test_token_cache_stores_no_token(self) -> None:
         verify, _ = self.counting()
         token = token_for(ME).encode()
         await verify.verify(token)
         assert token not in verify._verified
         assert all(len(digest) == 32 for digest in verify._verified)
 
-    async def test_users_are_never_mixed_up(self) -> None:
+    async def test_token_cache_never_mixes_users(self) -> None:
         verify, _ = self.counting()
         tokens = {f"user-{number}": token_for(f"user-{number}").encode() for number in range(50)}
         for _ in range(2):
             for user_id, token in tokens.items():
                 assert (await verify.verify(token)).id == user_id
 
-    def test_is_large_enough_for_a_busy_hour(self) -> None:
+    def test_token_cache_is_large_enough(self) -> None:
         assert MAX_CACHED_TOKENS >= 10_000
 
 
 class TestIssuerAndAudience:
-    async def test_are_not_checked_unless_configured(self) -> None:
+    async def test_issuer_and_audience_are_not_checked_unless_configured(self) -> None:
         extras: list[JsonObject] = [{"iss": "x"}, {"aud": "x"}, {"aud": ["x", "y"]}, {"aud": []}]
         for extra in extras:
             assert not await refused(verifier(), signed(claims(**extra)))
 
-    async def test_the_issuer_must_match(self) -> None:
+    async def test_configured_issuer_must_match(self) -> None:
         strict = verifier(better_auth_issuer="https://auth.example.com")
         assert not await refused(strict, token_for(ME, iss="https://auth.example.com"))
         wrong = ("https://auth.example.com/", "https://AUTH.example.com", "", 1, ["https://auth.example.com"], None)
         for issuer in wrong:
             assert await refused(strict, signed(claims(iss=issuer)))
 
-    async def test_one_of_the_audiences_must_match(self) -> None:
+    async def test_one_configured_audience_must_match(self) -> None:
         strict = verifier(better_auth_audience=["web", "mobile"])
         good: list[object] = ["web", "mobile", ["other", "web"], ["web", "mobile"]]
         for audience in good:
@@ -564,19 +568,19 @@ class TestUserClaim:
             (["a.b.c"], {"a": {"b": {"c": "deep"}}}, "deep"),
         ],
     )
-    async def test_is_found(self, names: list[str], extra: dict[str, Any], user_id: str) -> None:
+    async def test_user_claim_is_found(self, names: list[str], extra: dict[str, Any], user_id: str) -> None:
         token = token_for(extra.get("sub"), **extra).encode()
         assert (await verifier(user_id_claims=names).verify(token)).id == user_id
 
     @pytest.mark.parametrize("user", [None, "text", [], {"id": ""}, {"id": 5}, {"id": None}, {"id": {"id": "x"}}])
-    async def test_must_be_text(self, user: Any) -> None:
+    async def test_user_claim_must_be_text(self, user: Any) -> None:
         assert await refused(verifier(user_id_claims=["user.id"]), token_for("a", user=user))
 
-    async def test_null_counts_as_missing(self) -> None:
+    async def test_null_user_claim_counts_as_missing(self) -> None:
         payload = claims(sub=None, id="b")
         assert (await verifier().verify(signed(payload).encode())).id == "b"
 
-    async def test_the_role_may_be_nested(self) -> None:
+    async def test_role_claim_may_be_nested(self) -> None:
         identity = await verifier(role_claim="user.role").verify(token_for(ME, user={"role": "admin"}).encode())
         assert identity.roles == {"admin"}
 
@@ -596,11 +600,11 @@ class TestUserClaim:
             ({"admin": True}, set()),
         ],
     )
-    async def test_there_may_be_several_roles(self, claim: Any, roles: set[str]) -> None:
+    async def test_role_claim_may_have_several_roles(self, claim: Any, roles: set[str]) -> None:
         assert (await verifier().verify(token_for(ME, role=claim).encode())).roles == roles
 
     @given(token=st.binary(max_size=200) | st.from_regex(rb"[\w-]{1,40}\.[\w-]{1,40}\.[\w-]{0,40}", fullmatch=True))
-    async def test_any_bytes_are_refused(self, token: bytes) -> None:
+    async def test_arbitrary_bytes_are_no_token(self, token: bytes) -> None:
         with pytest.raises(InvalidToken):
             await verifier().verify(token)
 
@@ -614,7 +618,7 @@ class TestUserClaim:
         payload=st.dictionaries(st.sampled_from(CLAIMS), json_values),
         header=st.dictionaries(st.sampled_from(["alg", "typ", "kid", "crit", "b64"]), json_values),
     )
-    async def test_any_signed_claims_are_an_identity_or_refused(
+    async def test_arbitrary_signed_claims_are_an_identity_or_refused(
         self, payload: dict[str, Any], header: dict[str, Any]
     ) -> None:
         token = signed(json.dumps(payload).encode(), header).encode()
@@ -627,7 +631,7 @@ class TestUserClaim:
 
 
 class TestOpenPaths:
-    async def test_exactly_those_are_open(self, settings: Settings) -> None:
+    async def test_only_configured_open_paths_need_no_token(self, settings: Settings) -> None:
         for opened in OPENABLE_PATHS:
             app = create_app(settings.model_copy(update={"open_paths": [opened]}))
             async with running(app):
@@ -637,14 +641,14 @@ class TestOpenPaths:
                 assert (await ask(app, opened, method="HEAD")).status == 200
                 assert (await ask(app, opened, method="DELETE")).status == 405
 
-    async def test_nothing_near_them_is(self, settings: Settings) -> None:
+    async def test_paths_near_open_paths_need_a_token(self, settings: Settings) -> None:
         app = create_app(settings.model_copy(update={"open_paths": list(OPENABLE_PATHS)}))
         near = ["/api/health/", "/api/health//", "//api/health", "/api/healthy", "/api/health/todos", "/API/health"]
         async with running(app):
             for path in [*near, "/api/x/health", "/api/schema/", "/api/schema/x", "/api/health%00", "/api/health;x"]:
                 assert (await ask(app, path)).status == 401, path
 
-    async def test_a_bad_token_does_not_close_them(self, settings: Settings) -> None:
+    async def test_open_path_ignores_a_bad_token(self, settings: Settings) -> None:
         app = create_app(settings.model_copy(update={"open_paths": ["/api/health"]}))
         async with running(app):
             assert (await ask(app, "/api/health", ("Authorization", "Bearer x"))).status == 200
@@ -652,7 +656,7 @@ class TestOpenPaths:
 
 class TestCreateApp:
     @pytest.mark.parametrize("path", ["/{user_id:str}/notes", "/shared/{user_id:str}"])
-    def test_refuses_an_unguarded_controller(
+    def test_create_app_refuses_an_unguarded_controller(
         self, settings: Settings, monkeypatch: pytest.MonkeyPatch, path: str
     ) -> None:
         class Unguarded(Controller):
@@ -665,7 +669,7 @@ class TestCreateApp:
         with pytest.raises(RuntimeError, match="Not guarded by requires_owner: GET"):
             create_app(settings)
 
-    async def test_without_a_secret_no_token_holds(self) -> None:
+    async def test_no_token_is_accepted_without_a_secret(self) -> None:
         app = create_app(Settings(environment="test", database_url="postgresql://localhost/x"))
         text = signed(claims()).rpartition(".")[0]
         token = f"{text}.{encoded(hmac.digest(b'', text.encode(), hashlib.sha256))}"
@@ -673,7 +677,7 @@ class TestCreateApp:
             assert (await ask(app, "/api/schema", ("Authorization", f"Bearer {token}"))).status == 401
 
 
-async def test_pyjwt_and_the_hand_made_tokens_agree() -> None:
+async def test_handmade_tokens_equal_those_of_pyjwt() -> None:
     """The bad tokens above are refused for the reason that their name says: the same maker's good one holds."""
     assert jwt.decode(signed(claims()), SECRET, ["HS256"])["sub"] == ME
     assert not await refused(verifier(), signed(claims()))

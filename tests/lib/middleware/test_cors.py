@@ -21,7 +21,7 @@ async def shared(settings: Settings) -> AsyncIterator[Litestar]:
 
 
 class TestAllowedOrigin:
-    async def test_can_read_every_kind_of_answer(self, shared: Litestar) -> None:
+    async def test_allowed_origin_can_read_every_response(self, shared: Litestar) -> None:
         me, json = bearer("alice"), ("Content-Type", "application/json")
         answers = [
             await ask(shared, "/api/alice/todos", ORIGIN),
@@ -39,7 +39,7 @@ class TestAllowedOrigin:
             assert answer.headers["access-control-allow-origin"] == ORIGIN[1]
             assert answer.headers["vary"] == "Origin"
 
-    async def test_may_ask_beforehand_without_a_token(self, shared: Litestar) -> None:
+    async def test_preflight_needs_no_token(self, shared: Litestar) -> None:
         headers = (ORIGIN, ("Access-Control-Request-Method", "PATCH"))
         answer = await ask(shared, "/api/alice/todos", *headers, method="OPTIONS")
         assert (answer.status, answer.body) == (204, b"")
@@ -48,9 +48,7 @@ class TestAllowedOrigin:
         assert "Authorization" in answer.headers["access-control-allow-headers"]
 
     @pytest.mark.parametrize("added", [[], ["X-App-Version", "x-tenant", "IF-MATCH"]])
-    async def test_may_send_what_the_api_reads_what_tracing_adds_and_what_a_setting_names(
-        self, settings: Settings, added: list[str]
-    ) -> None:
+    async def test_preflight_allows_known_and_configured_headers(self, settings: Settings, added: list[str]) -> None:
         changes = {"cors_origins": [ORIGIN[1]], "cors_allow_headers": added}
         async with running(create_app(settings.model_copy(update=changes))) as app:
             headers = (ORIGIN, ("Access-Control-Request-Method", "PATCH"))
@@ -60,18 +58,18 @@ class TestAllowedOrigin:
         tracing = "traceparent tracestate baggage sentry-trace x-requested-with"
         assert sorted(names) == sorted({*own.split(), *tracing.split(), *(name.lower() for name in added)})
 
-    async def test_goes_with_credentials_and_sees_our_headers(self, shared: Litestar) -> None:
+    async def test_allowed_origin_has_credentials_and_exposed_headers(self, shared: Litestar) -> None:
         answer = await ask(shared, "/api/alice/todos", ORIGIN, bearer("alice"))
         assert answer.headers["access-control-allow-credentials"] == "true"
         exposed = answer.headers["access-control-expose-headers"].split(", ")
         assert {"ETag", "Location", "Link", "Retry-After", "X-Request-ID", "WWW-Authenticate"} <= set(exposed)
 
     @pytest.mark.parametrize("origin", ["https://app.example.com", "HTTPS://APP.example.COM"])
-    async def test_is_compared_without_case_and_named_as_it_came(self, shared: Litestar, origin: str) -> None:
+    async def test_origin_is_compared_without_case_and_echoed(self, shared: Litestar, origin: str) -> None:
         answer = await ask(shared, "/api/alice/todos", ("Origin", origin), bearer("alice"))
         assert answer.headers["access-control-allow-origin"] == origin
 
-    async def test_can_read_that_it_is_limited_or_the_server_is_busy(self, settings: Settings) -> None:
+    async def test_allowed_origin_can_read_429_and_503(self, settings: Settings) -> None:
         changes = {"cors_origins": [ORIGIN[1]], "rate_limit_per_minute": 1}
         async with running(create_app(settings.model_copy(update=changes))) as app:
             answers = [await ask(app, "/api/health", ORIGIN, bearer("alice")) for _ in range(2)]
@@ -79,7 +77,7 @@ class TestAllowedOrigin:
         assert {answer.headers["access-control-allow-origin"] for answer in answers} == {ORIGIN[1]}
 
     @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
-    async def test_whatever_depends_on_the_origin_says_so_without_one(self, shared: Litestar, method: str) -> None:
+    async def test_responses_vary_by_origin(self, shared: Litestar, method: str) -> None:
         for headers in ((), (bearer("alice"),)):
             answer = await ask(shared, "/api/alice/todos", *headers, method=method)
             assert answer.headers["vary"] == "Origin"
@@ -92,14 +90,14 @@ class TestAnyOrigin:
         async with running(create_app(settings.model_copy(update={"cors_origins": ["*"]}))) as app:
             yield app
 
-    async def test_reads_without_credentials_and_varies_with_nothing(self, open_to_all: Litestar) -> None:
+    async def test_any_origin_has_no_credentials_and_no_vary(self, open_to_all: Litestar) -> None:
         for method in ("GET", "OPTIONS"):
             headers = (("Origin", "https://any.example"), ("Access-Control-Request-Method", "GET"), bearer("alice"))
             answer = await ask(open_to_all, "/api/alice/todos", *headers, method=method)
             assert answer.headers["access-control-allow-origin"] == "*"
             assert not {"access-control-allow-credentials", "vary"} & answer.headers.keys()
 
-    async def test_is_not_named_where_there_is_none(self, open_to_all: Litestar) -> None:
+    async def test_request_without_origin_has_no_cors_headers(self, open_to_all: Litestar) -> None:
         answer = await ask(open_to_all, "/api/alice/todos", bearer("alice"))
         assert not [name for name in answer.headers if name.startswith("access-control")]
 
@@ -108,25 +106,25 @@ class TestOtherOrigin:
     @pytest.mark.parametrize(
         "origin", ["https://evil.example", "null", "", "https://app.example.com.evil.example", "http://app.example.com"]
     )
-    async def test_is_not_named(self, shared: Litestar, origin: str) -> None:
+    async def test_other_origin_is_not_allowed(self, shared: Litestar, origin: str) -> None:
         for method in ("GET", "OPTIONS"):
             headers = (("Origin", origin), ("Access-Control-Request-Method", "GET"), bearer("alice"))
             answer = await ask(shared, "/api/alice/todos", *headers, method=method)
             assert not [name for name in answer.headers if name.startswith("access-control")]
             assert answer.headers["vary"] == "Origin"
 
-    async def test_nothing_varies_where_no_origin_is_allowed(self, app: Litestar) -> None:
+    async def test_no_vary_without_allowed_origins(self, app: Litestar) -> None:
         for headers in ((), (ORIGIN,)):
             answer = await ask(app, "/api/alice/todos", *headers, bearer("alice"))
             assert not [name for name in answer.headers if name == "vary" or name.startswith("access-control")]
 
-    async def test_a_preflight_tells_nothing_and_passes_nothing(self, app: Litestar) -> None:
+    async def test_preflight_of_another_origin_is_refused(self, app: Litestar) -> None:
         headers = (ORIGIN, ("Access-Control-Request-Method", "GET"))
         for path in ("/api/alice/todos", "/nowhere", "/api/health"):
             answer = await ask(app, path, *headers, method="OPTIONS")
             assert (answer.status, answer.body) == (204, b"")
             assert "allow" not in answer.headers
 
-    async def test_other_options_need_a_token(self, app: Litestar) -> None:
+    async def test_options_without_preflight_headers_needs_a_token(self, app: Litestar) -> None:
         assert (await ask(app, "/api/alice/todos", ORIGIN, method="OPTIONS")).status == 401
         assert (await ask(app, "/api/health", ("Access-Control-Request-Method", "GET"), method="OPTIONS")).status == 401

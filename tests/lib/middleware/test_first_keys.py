@@ -77,7 +77,7 @@ def bearer(token: bytes | str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token if isinstance(token, str) else token.decode()}"}
 
 
-async def test_made_up_key_ids_hold_nothing_while_the_server_is_silent(
+async def test_unknown_key_ids_hold_no_slot_while_the_key_server_is_silent(
     key_server: KeyServer, client_with: Callable[..., Awaitable[httpx.AsyncClient]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jwks, "FIRST_INTERVAL_SECONDS", 0.0)
@@ -92,7 +92,7 @@ async def test_made_up_key_ids_hold_nothing_while_the_server_is_silent(
     assert (await client.get(path, headers=bearer(signed("EdDSA", sub="first-keys", n=1)))).status_code == 200
 
 
-async def test_who_waits_for_the_first_keys_holds_no_slot(
+async def test_requests_waiting_for_the_first_keys_hold_no_slot(
     key_server: KeyServer, client_with: Callable[..., Awaitable[httpx.AsyncClient]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jwks, "MAX_WAITING", 4)
@@ -125,7 +125,7 @@ async def test_who_waits_for_the_first_keys_holds_no_slot(
         (OK + b'{"jwks": {}}', "not a JWK set"),
     ],
 )
-async def test_a_wrong_url_is_told_at_start_and_by_check(
+async def test_wrong_key_url_is_reported_at_startup_and_by_check(
     key_server: KeyServer,
     client_with: Callable[..., Awaitable[httpx.AsyncClient]],
     monkeypatch: pytest.MonkeyPatch,
@@ -149,7 +149,7 @@ async def test_a_wrong_url_is_told_at_start_and_by_check(
     assert reason in finding.message
 
 
-async def test_a_server_that_is_away_is_a_warning_and_no_hindrance(
+async def test_unreachable_key_server_is_a_warning(
     key_server: KeyServer, client_with: Callable[..., Awaitable[httpx.AsyncClient]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jwks, "FETCH_SECONDS", 0.05)

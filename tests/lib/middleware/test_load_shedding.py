@@ -66,7 +66,7 @@ async def forever(*_: Any) -> Any:
 
 
 class TestPlaces:
-    async def test_one_more_is_503_and_health_is_served(self) -> None:
+    async def test_request_over_the_limit_is_503_and_health_is_served(self) -> None:
         busy = Busy()
         tasks = [busy.request(name) for name in ("a", "b", "c", "d")]
         tasks.append(busy.request("prober", path="/api/health"))
@@ -77,7 +77,7 @@ class TestPlaces:
         assert busy.statuses == {"a": 200, "b": 200, "c": 200, "d": 503, "prober": 200}
         busy.assert_empty()
 
-    async def test_bodies_that_do_not_come_and_responses_that_are_not_read_hold_none(self) -> None:
+    async def test_pending_bodies_and_unread_responses_hold_no_slot(self) -> None:
         busy = Busy()
         waiting = [busy.request(f"body {number}", forever) for number in range(2 * MOST)]
         busy.over.set()
@@ -94,7 +94,7 @@ class TestPlaces:
         await asyncio.wait((*waiting, *tasks))
         busy.assert_empty()
 
-    async def test_a_body_that_comes_when_there_is_no_place_is_503(self) -> None:
+    async def test_body_that_arrives_without_a_free_slot_is_503(self) -> None:
         busy, come = Busy(), asyncio.Event()
 
         async def receive() -> Any:
@@ -110,7 +110,7 @@ class TestPlaces:
         await asyncio.gather(*tasks)
         busy.assert_empty()
 
-    async def test_the_last_quarter_is_for_users_with_few_requests(self) -> None:
+    async def test_last_quarter_is_reserved_for_users_with_few_requests(self) -> None:
         busy = Busy(16)
         tasks = [busy.request(f"m{number}", user="mallory") for number in range(16)]
         tasks += [busy.request(f"h{number}", user="honest") for number in range(5)]
@@ -120,7 +120,7 @@ class TestPlaces:
         await asyncio.gather(*tasks)
         busy.assert_empty(16)
 
-    async def test_requests_that_fail_or_are_cancelled_count_no_longer(self) -> None:
+    async def test_failed_or_cancelled_requests_free_their_slot(self) -> None:
         async def fails(*_: Any) -> None:
             await asyncio.sleep(0)
             raise RuntimeError
@@ -140,7 +140,7 @@ class TestPlaces:
 class TestBodies:
     """With too many that wait for their bodies, the one that has waited longest is answered."""
 
-    async def test_of_one_address(self) -> None:
+    async def test_pending_bodies_of_one_address_are_limited(self) -> None:
         busy = Busy(1000)
         tasks = [busy.request(f"{number}", forever) for number in range(MAX_OF_AN_ADDRESS + 2)]
         await settle()
@@ -150,7 +150,7 @@ class TestBodies:
         await asyncio.wait(tasks)
         busy.assert_empty(1000)
 
-    async def test_a_piece_now_and_then_does_not_make_one_younger(self) -> None:
+    async def test_slow_pieces_do_not_renew_a_pending_body(self) -> None:
         busy, pieces = Busy(), asyncio.Semaphore(0)
 
         async def dribbles() -> Any:
@@ -169,7 +169,7 @@ class TestBodies:
         await asyncio.wait(tasks)
         busy.assert_empty()
 
-    async def test_one_that_is_there_at_once_does_not_wait(self) -> None:
+    async def test_complete_body_does_not_wait(self) -> None:
         async def receive() -> Any:
             return {"type": "http.request", "body": b"{}", "more_body": False}
 
@@ -187,7 +187,7 @@ class TestBodies:
 
 
 class TestInTheApplication:
-    async def test_the_503_is_readable_by_frontends_and_touches_no_database(
+    async def test_shedding_503_is_readable_and_uses_no_database(
         self, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         changes = {"max_requests_in_flight": 1, "max_requests_per_user": 0, "cors_origins": [ORIGIN]}
@@ -203,7 +203,7 @@ class TestInTheApplication:
         assert answer.headers["access-control-allow-origin"] == ORIGIN
         assert answer.headers["x-content-type-options"] == "nosniff"
 
-    async def test_zero_switches_it_off(self, settings: Settings) -> None:
+    async def test_limit_of_zero_disables_load_shedding(self, settings: Settings) -> None:
         app = create_app(settings.model_copy(update={"max_requests_in_flight": 0, "max_requests_per_user": 0}))
         async with running(app):
             answers = await asyncio.gather(*(ask(app, "/api/many/todos", bearer("many")) for _ in range(40)))

@@ -60,7 +60,7 @@ async def forever() -> Any:
     await asyncio.Event().wait()
 
 
-async def test_further_requests_wait_in_order_and_other_users_do_not() -> None:
+async def test_requests_over_the_share_wait_in_order() -> None:
     door = Door()
     tasks = [door.request("mallory", name) for name in "abcd"]
     tasks.append(door.request("honest", "e"))
@@ -76,7 +76,7 @@ async def test_further_requests_wait_in_order_and_other_users_do_not() -> None:
     door.assert_empty()
 
 
-async def test_too_many_or_too_long_waits_are_429(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_many_or_too_long_waiting_requests_are_429(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(user_share, "WAIT_SECONDS", 0.05)
     door = Door()
     tasks = [door.request("mallory", f"{number}") for number in range(MOST + MAX_WAITING * MOST + 3)]
@@ -91,7 +91,7 @@ async def test_too_many_or_too_long_waits_are_429(monkeypatch: pytest.MonkeyPatc
     door.assert_empty()
 
 
-async def test_one_that_leaves_while_it_waits_gives_its_place_back_and_is_not_served() -> None:
+async def test_disconnected_waiting_request_is_not_served() -> None:
     async def leaves() -> Any:
         return {"type": "http.disconnect"}
 
@@ -107,7 +107,7 @@ async def test_one_that_leaves_while_it_waits_gives_its_place_back_and_is_not_se
     door.assert_empty()
 
 
-async def test_what_is_received_while_one_waits_is_not_lost() -> None:
+async def test_messages_received_while_waiting_are_kept() -> None:
     message = {"type": "http.request", "body": b"{}", "more_body": False}
     messages = [message]
 
@@ -128,7 +128,7 @@ async def test_what_is_received_while_one_waits_is_not_lost() -> None:
     door.assert_empty()
 
 
-async def test_requests_that_fail_count_no_longer() -> None:
+async def test_failed_requests_free_their_share() -> None:
     door = Door()
     tasks = [door.request("mallory", f"fails {number}") for number in range(3 * MOST)]
     await asyncio.wait(tasks)

@@ -59,13 +59,13 @@ def statuses(document: Document, method: str, path: str) -> set[str]:
 
 
 class TestServed:
-    async def test_needs_a_token(self, anonymous: httpx.AsyncClient) -> None:
+    async def test_openapi_needs_a_token(self, anonymous: httpx.AsyncClient) -> None:
         assert_problem(await anonymous.get("/api/schema/openapi.json"), 401)
 
-    async def test_is_the_same_as_printed(self, app: Litestar, alice: Client) -> None:
+    async def test_openapi_equals_the_printed_document(self, app: Litestar, alice: Client) -> None:
         assert (await alice.get("/api/schema/openapi.json")).json() == document_of(app)
 
-    async def test_can_be_opened(self, plain: Settings) -> None:
+    async def test_openapi_can_be_an_open_path(self, plain: Settings) -> None:
         opened = plain.model_copy(update={"open_paths": ["/api/schema/openapi.json"]})
         document = document_of(create_app(opened))
         operation = document["paths"]["/api/schema/openapi.json"]["get"]
@@ -75,12 +75,12 @@ class TestServed:
 
 
 class TestSnapshot:
-    def test_shows_every_change_of_the_api(self, plain: Settings) -> None:
+    def test_snapshot_equals_the_document(self, plain: Settings) -> None:
         assert rendered(create_app(plain)).decode() == SNAPSHOT.read_text(), (
             f"The API is not as tests/lib/openapi.json has it. If it is meant so, renew that and read the diff: {RENEW}"
         )
 
-    def test_is_what_the_command_prints_and_writes(self, plain: Settings, tmp_path: Path) -> None:
+    def test_snapshot_equals_the_output_of_the_command(self, plain: Settings, tmp_path: Path) -> None:
         assert call(plain, "openapi") == (0, SNAPSHOT.read_text())
         written = tmp_path / "openapi.json"
         assert call(plain, "openapi", "--out", str(written)) == (0, "")
@@ -88,7 +88,7 @@ class TestSnapshot:
 
 
 class TestDocument:
-    def test_names_every_operation_once_and_needs_the_token(self, plain: Settings, document: Document) -> None:
+    def test_operation_ids_are_unique_and_secured(self, plain: Settings, document: Document) -> None:
         assert document["openapi"].startswith("3.1")
         assert document["security"] == [{"bearerAuth": []}]
         found = {(method, path): operation["operationId"] for method, path, operation in operations_in(document)}
@@ -97,13 +97,13 @@ class TestDocument:
         assert found == served | heads
         assert len(set(found.values())) == len(found)
 
-    def test_tags_and_describes_every_operation(self, document: Document) -> None:
+    def test_every_operation_has_tag_and_description(self, document: Document) -> None:
         tags = {tag["name"] for tag in document["tags"] if tag["description"]}
         for _, _, operation in operations_in(document):
             assert operation["summary"]
             assert set(operation["tags"]) <= tags
 
-    def test_refers_to_what_is_there(self, document: Document) -> None:
+    def test_every_reference_resolves(self, document: Document) -> None:
         used: set[str] = set()
 
         def follow(part: Any) -> None:
@@ -117,7 +117,7 @@ class TestDocument:
         follow(document)
         assert set(document["components"]["schemas"]) <= used
 
-    def test_has_examples_that_hold(self, document: Document) -> None:
+    def test_every_example_is_valid(self, document: Document) -> None:
         def validator(schema: dict[str, Any]) -> jsonschema_rs.Validator:
             whole = {**schema, "components": document["components"]}
             return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
@@ -138,14 +138,14 @@ class TestOperations:
     ITEM = "/api/{user_id}/todos/{todo_id}"
     LIST = "/api/{user_id}/todos"
 
-    def test_all_have_what_the_wall_and_the_server_answer(self, document: Document) -> None:
+    def test_every_operation_documents_common_errors(self, document: Document) -> None:
         for _, path, operation in operations_in(document):
             expected = {"400", "401", "422", "429", "500", "503"} | ({"403"} if "{user_id}" in path else set())
             assert operation["responses"].keys() >= expected
             for answer in operation["responses"].values():
                 assert "X-Request-ID" in resolve(document, answer)["headers"]
 
-    def test_tell_conditions(self, document: Document) -> None:
+    def test_operations_document_conditions(self, document: Document) -> None:
         assert "304" not in statuses(document, "GET", "/api/health")
         assert {"304", "404"} <= statuses(document, "GET", self.ITEM)
         assert "If-None-Match" in headers_of(document, document["paths"][self.ITEM]["get"])
@@ -154,19 +154,19 @@ class TestOperations:
             assert "If-Match" in headers_of(document, document["paths"][self.ITEM][method])
         assert "ETag" in document["paths"][self.ITEM]["get"]["responses"]["200"]["headers"]
 
-    def test_tell_retries_of_every_post(self, document: Document) -> None:
+    def test_every_post_documents_idempotency(self, document: Document) -> None:
         for method, _, operation in operations_in(document):
             assert ("Idempotency-Key" in headers_of(document, operation)) == (method == "POST")
             if method == "POST":
                 assert {"409", "413", "422"} <= operation["responses"].keys()
 
-    def test_tell_bodies(self, document: Document) -> None:
+    def test_operations_document_bodies(self, document: Document) -> None:
         for _, _, operation in operations_in(document):
             assert ("415" in operation["responses"]) == ("requestBody" in operation)
         assert document["paths"][self.LIST]["post"]["requestBody"]["required"]
         assert not document["paths"]["/api/{user_id}/tasks/{todo_id}/complete"]["patch"]["requestBody"]["required"]
 
-    def test_tell_what_is_made_and_what_to_do_with_it(self, document: Document) -> None:
+    def test_creating_operations_document_location_and_links(self, document: Document) -> None:
         made = document["paths"][self.LIST]["post"]["responses"]["201"]
         assert {"ETag", "Location", "Idempotency-Replayed"} <= made["headers"].keys()
         assert {"get_todo", "update_todo", "delete_todo", "complete_todo"} <= made["links"].keys()
@@ -175,7 +175,7 @@ class TestOperations:
         tasks = document["paths"]["/api/{user_id}/tasks"]["get"]["responses"]["200"]
         assert "X-Total-Count" in tasks["headers"]
 
-    def test_tell_parameters(self, document: Document) -> None:
+    def test_operations_document_parameters(self, document: Document) -> None:
         parameters = document["paths"][self.LIST]["get"]["parameters"]
         query = {item["name"]: item for item in parameters if item.get("in") == "query"}
         assert query["limit"]["schema"] == {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}
@@ -183,17 +183,17 @@ class TestOperations:
         assert (query["priority"]["style"], query["priority"]["explode"]) == ("form", True)
         assert query["sort"]["schema"]["default"] == "created_at:desc"
 
-    def test_tell_of_rows_that_a_body_names(self, document: Document) -> None:
+    def test_operations_document_invalid_references(self, document: Document) -> None:
         assert {"404", "412"} <= statuses(document, "POST", "/api/{user_id}/todos/batch")
         assert {"404", "412"}.isdisjoint(statuses(document, "POST", self.LIST))
 
-    def test_tell_of_conflicts_only_where_something_is_unique(self, document: Document) -> None:
+    def test_only_operations_with_unique_fields_document_409(self, document: Document) -> None:
         assert "409" in statuses(document, "PUT", "/api/{user_id}/lists/{list_id}")
         assert "409" not in statuses(document, "PUT", self.ITEM)
 
 
 class TestSchemas:
-    def test_tell_tagged_structs_apart(self, document: Document) -> None:
+    def test_schemas_have_discriminators(self, document: Document) -> None:
         operations = document["components"]["schemas"]["Batch"]["properties"]["operations"]["items"]
         assert operations["discriminator"]["propertyName"] == "op"
         assert set(operations["discriminator"]["mapping"].values()) == {each["$ref"] for each in operations["anyOf"]}
@@ -205,7 +205,7 @@ class TestSchemas:
             *(("", False), ("  ", False), ("x" * 201, False), ("a\x00b", False), ("\x00", False)),
         ],
     )
-    def test_of_a_title_is_as_tight_as_the_validator(self, document: Document, text: str, holds: bool) -> None:
+    def test_title_schema_equals_the_validator(self, document: Document, text: str, holds: bool) -> None:
         title = document["components"]["schemas"]["TodoCreate"]["properties"]["title"]
         assert jsonschema_rs.is_valid(title, text) == holds
 
@@ -217,14 +217,14 @@ class TestSchemas:
             *(("id", False), ("title,", False), ("due_at,title:desc,due_at:asc", False)),
         ],
     )
-    def test_of_sort_is_as_tight_as_the_validator(self, document: Document, sort: str, holds: bool) -> None:
+    def test_sort_schema_equals_the_validator(self, document: Document, sort: str, holds: bool) -> None:
         parameters = document["paths"]["/api/{user_id}/todos"]["get"]["parameters"]
         schema = next(item["schema"] for item in parameters if item.get("name") == "sort")
         assert jsonschema_rs.is_valid(schema, sort) == holds
 
     @given(text=st.text(st.sampled_from(" \t\x1c\x1f\x85\xa0\u2028\u3000ab\x00\n\u200b"), max_size=8))
     @pytest.mark.parametrize("limits", [(1, 5), (0, 3), (1, 1), (0, 1), (2, 4)])
-    def test_of_a_trimmed_text_agree_with_the_rule(self, limits: tuple[int, int], text: str) -> None:
+    def test_trimmed_text_schema_equals_the_validator(self, limits: tuple[int, int], text: str) -> None:
         rule = Trimmed(*limits)
         try:
             holds = "\x00" not in rule(text)
@@ -232,18 +232,18 @@ class TestSchemas:
             holds = False
         assert jsonschema_rs.is_valid(rule.json_schema, text) == holds
 
-    def test_of_what_excludes_each_other(self, document: Document) -> None:
+    def test_schema_of_mutually_exclusive_fields(self, document: Document) -> None:
         schema = document["components"]["schemas"]["TodoCreate"]
         day, instant = {"due_date": "2027-05-01"}, {"due_at": "2027-05-01T09:30:00Z"}
         for fields, holds in ((day, True), (instant, True), (day | {"due_at": None}, True), (day | instant, False)):
             assert jsonschema_rs.is_valid(schema, {"title": "x"} | fields) == holds
 
-    def test_refuse_unknown_fields_where_the_validator_does(self, document: Document) -> None:
+    def test_schemas_refuse_unknown_fields_like_the_validator(self, document: Document) -> None:
         schemas = document["components"]["schemas"]
         assert schemas["TodoCreate"]["additionalProperties"] is False
         assert "additionalProperties" not in schemas["TaskCreate"]
 
-    def test_have_all_fields_of_an_answer(self, document: Document) -> None:
+    def test_response_schemas_have_all_fields(self, document: Document) -> None:
         todo = document["components"]["schemas"]["TodoRead"]
         assert todo["required"] == [*todo["properties"]]
         assert todo["properties"]["due_date"]["type"] == ["string", "null"]

@@ -50,11 +50,11 @@ async def response(alice: Client) -> httpx.Response:
     return await alice.get("/api/schema")
 
 
-async def test_needs_a_token(anonymous: httpx.AsyncClient) -> None:
+async def test_docs_page_needs_a_token(anonymous: httpx.AsyncClient) -> None:
     assert_problem(await anonymous.get("/api/schema"), 401)
 
 
-def test_allows_its_own_style_and_nothing_else(response: httpx.Response) -> None:
+def test_docs_page_csp_allows_only_its_own_style(response: httpx.Response) -> None:
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     (style,) = Page(response.text).styles
@@ -66,12 +66,12 @@ def test_allows_its_own_style_and_nothing_else(response: httpx.Response) -> None
     assert policy[2:] == ["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"]
 
 
-def test_links_to_its_own_places_only(response: httpx.Response) -> None:
+def test_docs_page_has_only_internal_links(response: httpx.Response) -> None:
     page = Page(response.text)
     assert {f"#{name}" for name in page.ids} >= page.links
 
 
-async def test_shows_every_operation_and_schema(alice: Client, response: httpx.Response) -> None:
+async def test_docs_page_shows_every_operation_and_schema(alice: Client, response: httpx.Response) -> None:
     page = Page(response.text)
     document = (await alice.get("/api/schema/openapi.json")).json()
     for path, item in document["paths"].items():

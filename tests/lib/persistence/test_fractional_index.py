@@ -24,7 +24,7 @@ END = position_at(datetime(2026, 11, 1, tzinfo=UTC))
 LONGEST = MAX_POSITION - 13  # so that the end can be put before it
 
 
-def test_digits_are_in_the_order_of_their_bytes() -> None:
+def test_digits_sort_by_their_bytes() -> None:
     assert sorted(DIGITS.encode()) == list(DIGITS.encode())
 
 
@@ -39,28 +39,28 @@ def test_between_is_strictly_between(pair: tuple[str, str]) -> None:
 
 
 @given(pair=pairs)
-def test_there_is_room_unless_they_are_close(pair: tuple[str, str]) -> None:
+def test_distant_positions_have_a_position_between(pair: tuple[str, str]) -> None:
     low, high = pair
     if low[:30] < high[:30].rstrip(DIGITS[0]) and low.ljust(30, "0")[:30] != high[:30]:
         assert between(low, high) is not None
 
 
 @given(low=positions)
-def test_what_follows_alone_comes_before_all_ends_to_come(low: str) -> None:
+def test_appended_position_precedes_later_ends(low: str) -> None:
     found = between(low, None)
     if found is not None:
         assert low < found
         assert found.startswith(low)
 
 
-def test_equal_ones_have_no_room() -> None:
+def test_equal_positions_have_no_position_between() -> None:
     for position in ("V", "V0", "0", "z" * MAX_POSITION):
         assert between(position, position) is None
         assert between(position.rstrip("0"), position) is None or position == "0"
 
 
 @given(pair=pairs, count=st.integers(1, 200))
-def test_spaced_are_in_order_and_have_room(pair: tuple[str, str], count: int) -> None:
+def test_evenly_spaced_positions_are_ordered_with_gaps(pair: tuple[str, str], count: int) -> None:
     low, high = pair
     found = evenly_spaced(low, high, count)
     if found is not None:
@@ -71,7 +71,7 @@ def test_spaced_are_in_order_and_have_room(pair: tuple[str, str], count: int) ->
         assert all(between(*two) is not None for two in pairwise(whole))
 
 
-def test_in_an_empty_list_there_is_room_for_all() -> None:
+def test_empty_list_has_room_for_all() -> None:
     found = evenly_spaced("", safe_lower_bound(END), 100_000)
     assert found is not None
     assert max(map(len, found)) <= 6

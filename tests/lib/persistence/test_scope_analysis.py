@@ -421,35 +421,35 @@ def test_spelling_that_can_hide_a_table_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "statement", [select(func.now()), select(literal(1)), select(func.count()).select_from(table("pg_class"))]
 )
-def test_what_is_nobodys_needs_nobody(statement: Any) -> None:
+def test_unowned_table_needs_no_owner(statement: Any) -> None:
     assert needs(statement) == set()
 
 
-def test_literals_are_compared_too() -> None:
+def test_literal_owner_is_compared() -> None:
     assert needs(select(todos).where(todos.c.user_id == "bob")) == {"user_id_1"}
     assert needs(insert(todos).values(user_id="bob", title="x")) == {"user_id"}
     assert needs(update(todos).where(mine).values(user_id="bob")) == {"owner", "user_id"}
 
 
-def test_parameters_of_the_execution_are_compared_too() -> None:
+def test_execution_parameters_are_compared() -> None:
     assert needs(insert(todos), "user_id", "title") == {"user_id"}
     assert needs(update(todos).where(mine), "user_id") == {"owner", "user_id"}
     with pytest.raises(NotScopable):
         needs(insert(todos), "title")
 
 
-def test_every_parameter_that_a_table_is_bound_by_counts() -> None:
+def test_every_owner_parameter_is_checked() -> None:
     two = select(todos.c.id).where(mine, todos.c.user_id == bindparam("also"))
     assert needs(two) == {"owner", "also"}
     assert needs(select(todos.c.id, other.c.id).where(mine, other.c.user_id == bindparam("also"))) == {"owner", "also"}
 
 
-def test_a_condition_that_never_holds_is_no_proof() -> None:
+def test_false_condition_does_not_bind_a_table() -> None:
     with pytest.raises(NotScopable):
         needs(select(todos).where(false()))
 
 
-def test_all_statements_of_a_service_are_proven() -> None:
+def test_all_statements_of_a_service_are_admitted() -> None:
     build = TodoService.statements
     made = [build.get, build.delete(True), build.update(("title",), True), build.count(())]
     made += [build.page(tuple(TodoService.filters), ((key, True),)) for key in TodoService.sorts]

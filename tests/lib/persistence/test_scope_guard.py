@@ -62,7 +62,9 @@ class TestRefusal:
             (text("SELECT 1"), {}),
         ],
     )
-    async def test_what_is_not_the_user_s_is_not_sent(self, database: Database, statement: Any, values: Any) -> None:
+    async def test_statement_for_another_user_is_not_sent(
+        self, database: Database, statement: Any, values: Any
+    ) -> None:
         session = database.session("alice")
         for run in (session.read, session.write):
             with pytest.raises(UnscopedStatement):
@@ -80,21 +82,21 @@ class TestRefusal:
             with pytest.raises(UnscopedStatement):
                 await session.execute(statement, execution_options={"schema_translate_map": {"mine": "app"}})
 
-    async def test_of_many_rows_each_must_be_the_user_s(self, database: Database) -> None:
+    async def test_every_inserted_row_must_belong_to_the_user(self, database: Database) -> None:
         rows = [{"user_id": name, "title": "x"} for name in ("alice", "bob")]
         for kind in (insert(todos), insert(todos).returning(todos.c.id)):
             async with database.session("alice") as session:
                 with pytest.raises(UnscopedStatement):
                     await session.execute(kind, rows)
 
-    async def test_without_a_user_only_what_is_nobody_s_is_sent(self, database: Database) -> None:
+    async def test_session_without_user_reaches_only_unowned_tables(self, database: Database) -> None:
         session = database.session()
         for values in ({"owner": "alice"}, {"owner": None}):
             with pytest.raises(UnscopedStatement):
                 await session.read(MINE, values)
         assert (await session.read(select(literal(1)), {}))[0][0] == 1
 
-    async def test_no_way_around_the_session(self, database: Database) -> None:
+    async def test_connections_of_the_session_are_guarded(self, database: Database) -> None:
         for engine in (database.engine, database.reader):
             async with engine.connect() as connection:
                 with pytest.raises(UnscopedStatement):
@@ -104,7 +106,7 @@ class TestRefusal:
                 with pytest.raises(UnscopedStatement):
                     await connection.execute(CreateTable(todos))
 
-    async def test_nothing_reaches_the_database(self, database: Database, alice: Client) -> None:
+    async def test_refused_statement_does_not_reach_the_database(self, database: Database, alice: Client) -> None:
         await alice.create()
         with pytest.raises(UnscopedStatement):
             await database.session("eve").write(delete(todos).where(todos.c.user_id == owner), {"owner": alice.user_id})
@@ -112,7 +114,7 @@ class TestRefusal:
             await database.session("eve").write(delete(todos), {})
         assert len((await alice.get(alice.todos())).json()["items"]) == 1
 
-    async def test_the_answer_is_a_bare_500_and_the_log_says_why(
+    async def test_refused_statement_is_a_logged_500(
         self, alice: Client, bob: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         todo = await alice.create(title="hunter2")
@@ -128,7 +130,7 @@ class TestRefusal:
 
 
 class TestCost:
-    async def test_a_statement_is_looked_at_once(
+    async def test_statement_is_analyzed_once(
         self, database: Database, alice: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         checked: list[SQLCompiler] = []
@@ -143,25 +145,27 @@ class TestCost:
             await database.session(name).read(new, {"owner": name})
         assert len(checked) == 1
 
-    async def test_a_refusal_is_remembered_too(self, database: Database) -> None:
+    async def test_refusal_is_cached(self, database: Database) -> None:
         for _ in range(2):
             with pytest.raises(UnscopedStatement):
                 await database.session("alice").read(select(todos.c.position), {})
 
 
 class TestOptOut:
-    async def test_needs_a_name(self, database: Database) -> None:
+    async def test_unscoped_session_needs_a_reason(self, database: Database) -> None:
         with pytest.raises(UnscopedStatement):
             await database.session(unscoped="").read(select(todos.c.title), {})
         with pytest.raises(ValueError, match="either"):
             database.session("alice", unscoped="tests")
 
-    async def test_reaches_all_users(self, database: Database, alice: Client, bob: Client) -> None:
+    async def test_unscoped_session_sees_all_users(self, database: Database, alice: Client, bob: Client) -> None:
         ids = {(await client.create())["id"] for client in (alice, bob)}
         rows = await database.session(unscoped="tests").read(select(todos.c.id), {})
         assert ids <= {str(row[0]) for row in rows}
 
-    async def test_ends_with_its_connection(self, app: Litestar, database: Database, alice: Client) -> None:
+    async def test_unscoped_mode_ends_with_its_connection(
+        self, app: Litestar, database: Database, alice: Client
+    ) -> None:
         await alice.create()
         async with database.begin(unscoped="tests") as connection:
             await connection.execute(select(todos.c.title))
@@ -170,10 +174,10 @@ class TestOptOut:
                 await database.session("alice").read(select(todos.c.title), {})
         assert len(await todo_rows(app, alice.user_id)) == 1
 
-    def test_is_for_these_alone(self) -> None:
+    def test_unscoped_sessions_are_only_the_listed_ones(self) -> None:
         assert set(opted_out()) == UNSCOPED
 
-    def test_nobody_gets_past_the_session(self) -> None:
+    def test_no_code_bypasses_the_session(self) -> None:
         assert set(bypasses()) == set()
 
 

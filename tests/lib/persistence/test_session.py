@@ -107,13 +107,13 @@ class TestTranslation:
             "57P03",
         ],
     )
-    async def test_what_may_pass_is_unavailable(self, session: Session, state: str) -> None:
+    async def test_transient_errors_are_unavailable(self, session: Session, state: str) -> None:
         for run in (session.read, session.write):
             with pytest.raises(Unavailable):
                 await run(raising(state), {})
 
     @pytest.mark.parametrize("state", ["42501", "XX000", "P0001", "0A000"])
-    async def test_a_fault_of_our_own_stays_one(self, session: Session, state: str) -> None:
+    async def test_programming_errors_are_not_translated(self, session: Session, state: str) -> None:
         with pytest.raises(DBAPIError):
             await session.write(raising(state), {})
         with pytest.raises(DBAPIError):
@@ -121,22 +121,22 @@ class TestTranslation:
                 await session.write(raising(state), {})
 
     @pytest.mark.parametrize("state", ["22003", "22008", "22012", "22021", "22P05"])
-    async def test_a_value_that_does_not_fit_is_invalid(self, session: Session, state: str) -> None:
+    async def test_out_of_range_value_is_invalid(self, session: Session, state: str) -> None:
         for run in (session.read, session.write):
             with pytest.raises(Invalid):
                 await run(raising(state), {})
 
-    async def test_a_parameter_that_the_driver_refuses_is_invalid(self, session: Session) -> None:
+    async def test_parameter_refused_by_the_driver_is_invalid(self, session: Session) -> None:
         for kind, value in ((Integer, 2**40), (Integer, "x"), (Text, 1), (Text, "\ud800")):
             with pytest.raises(Invalid):
                 await session.read(select(bindparam("value", type_=kind)), {"value": value})
 
-    async def test_a_double_or_a_lost_reference_is_a_conflict(self, session: Session) -> None:
+    async def test_unique_and_foreign_key_violations_are_conflicts(self, session: Session) -> None:
         for state in ("23505", "23503"):
             with pytest.raises(Conflict):
                 await session.write(raising(state), {})
 
-    async def test_a_constraint_is_known_by_its_name(self, session: Session, admin: asyncpg.Connection) -> None:
+    async def test_violated_constraint_is_known_by_name(self, session: Session, admin: asyncpg.Connection) -> None:
         await admin.execute("CREATE TABLE IF NOT EXISTS unique_titles (title text CONSTRAINT uq_t UNIQUE)")
         await admin.execute("INSERT INTO unique_titles VALUES ('x') ON CONFLICT DO NOTHING")
         insert = text("INSERT INTO unique_titles VALUES ('x')")
@@ -151,7 +151,9 @@ class TestTranslation:
             async with session.atomic({"uq_t": TITLE_TAKEN}):
                 await session.write(insert, {})
 
-    async def test_a_deferred_constraint_is_known_too(self, session: Session, admin: asyncpg.Connection) -> None:
+    async def test_violated_deferred_constraint_is_known_by_name(
+        self, session: Session, admin: asyncpg.Connection
+    ) -> None:
         await admin.execute("DROP TABLE IF EXISTS late")
         await admin.execute("CREATE TABLE late (n int CONSTRAINT uq_late UNIQUE DEFERRABLE INITIALLY DEFERRED)")
         insert = text("INSERT INTO late VALUES (1), (1)")
@@ -162,13 +164,13 @@ class TestTranslation:
                 await session.write(insert, {})
         assert await admin.fetchval("SELECT count(*) FROM late") == 0
 
-    async def test_a_slow_statement_is_unavailable(self, own_url: str) -> None:
+    async def test_statement_timeout_is_unavailable(self, own_url: str) -> None:
         database = Database(settings_of(own_url, database_statement_timeout=0.05))
         with pytest.raises(Unavailable):
             await database.session(unscoped="tests").read(text("SELECT pg_sleep(5)"), {})
         await database.close()
 
-    async def test_an_exhausted_pool_is_unavailable(self, own_url: str) -> None:
+    async def test_exhausted_pool_is_unavailable(self, own_url: str) -> None:
         options = {"database_pool_size": 1, "database_pool_overflow": 0, "database_pool_timeout": 1}
         database = Database(settings_of(own_url, **options))
         async with database.begin(unscoped="tests"):
@@ -202,32 +204,32 @@ class TestRetry:
         return statement
 
     @pytest.mark.parametrize("state", ["40001", "40P01"])
-    async def test_a_conflict_is_tried_again(
+    async def test_serialization_failure_is_retried(
         self, session: Session, flaky: Callable[..., TextClause], state: str
     ) -> None:
         assert (await session.write(flaky(MAX_ATTEMPTS, state), {}))[0][0] == MAX_ATTEMPTS
 
     @pytest.mark.parametrize("state", ["cut", "57P01"])
-    async def test_a_read_is_tried_again_on_another_connection(
+    async def test_read_is_retried_on_another_connection(
         self, session: Session, flaky: Callable[..., TextClause], state: str
     ) -> None:
         assert (await session.read(flaky(2, state), {}))[0][0] == 2
 
-    async def test_a_write_whose_connection_was_lost_is_not_tried_again(
+    async def test_write_with_a_lost_connection_is_not_retried(
         self, session: Session, flaky: Callable[..., TextClause], admin: asyncpg.Connection
     ) -> None:
         with pytest.raises(Unavailable):
             await session.write(flaky(1000, "cut"), {})
         assert await admin.fetchval("SELECT last_value FROM tries") == 1
 
-    async def test_is_bounded(
+    async def test_retries_are_bounded(
         self, session: Session, flaky: Callable[..., TextClause], admin: asyncpg.Connection
     ) -> None:
         with pytest.raises(Unavailable):
             await session.write(flaky(1000), {})
         assert await admin.fetchval("SELECT last_value FROM tries") == MAX_ATTEMPTS
 
-    async def test_nothing_else_is_tried_again(
+    async def test_other_errors_are_not_retried(
         self, session: Session, flaky: Callable[..., TextClause], admin: asyncpg.Connection
     ) -> None:
         for state, error in (("57014", Unavailable), ("23505", Conflict), ("XX000", DBAPIError)):
@@ -236,12 +238,14 @@ class TestRetry:
                 await session.write(flaky(1000, state), {})
             assert await admin.fetchval("SELECT last_value FROM tries") <= before + 1
 
-    async def test_within_a_transaction_it_is_not(self, session: Session, flaky: Callable[..., TextClause]) -> None:
+    async def test_statement_within_a_transaction_is_not_retried(
+        self, session: Session, flaky: Callable[..., TextClause]
+    ) -> None:
         with pytest.raises(Unavailable):
             async with session.atomic():
                 await session.write(flaky(2), {})
 
-    async def test_two_writers_of_one_row_both_succeed(self, carol: Client) -> None:
+    async def test_concurrent_writers_of_one_row_all_succeed(self, carol: Client) -> None:
         todo = await carol.create()
         paths = [carol.todos(todo["id"], "toggle-complete")] * 20
         answers = await asyncio.gather(*(carol.post(path) for path in paths))
@@ -250,7 +254,7 @@ class TestRetry:
 
 
 class TestAtomic:
-    async def test_commits_at_the_end_of_the_outermost(self, session: Session, admin: asyncpg.Connection) -> None:
+    async def test_outermost_atomic_block_commits(self, session: Session, admin: asyncpg.Connection) -> None:
         await admin.execute("CREATE TABLE IF NOT EXISTS things (n int)")
         await admin.execute("TRUNCATE things")
         async with session.atomic():
@@ -260,7 +264,7 @@ class TestAtomic:
             assert (await session.read(text("SELECT count(*) FROM things"), {}))[0][0] == 1
         assert await admin.fetchval("SELECT count(*) FROM things") == 1
 
-    async def test_what_waits_for_the_commit_is_done_after_it(self, session: Session) -> None:
+    async def test_callbacks_run_after_the_commit(self, session: Session) -> None:
         done: list[str] = []
         async with session.atomic():
             await session.write(text("SELECT 1"), {})
@@ -272,7 +276,7 @@ class TestAtomic:
         session.once_committed(lambda: done.append("now"))
         assert done == ["after", "now"]
 
-    async def test_what_waits_for_a_commit_that_never_comes_is_not_done(self, session: Session) -> None:
+    async def test_callbacks_do_not_run_after_a_rollback(self, session: Session) -> None:
         async def fail() -> None:
             async with session.atomic():
                 await session.write(text("SELECT 1"), {})
@@ -282,7 +286,7 @@ class TestAtomic:
         with pytest.raises(NotFound):
             await fail()
 
-    async def test_an_error_leaves_nothing(self, session: Session, admin: asyncpg.Connection) -> None:
+    async def test_error_rolls_back_the_atomic_block(self, session: Session, admin: asyncpg.Connection) -> None:
         await admin.execute("CREATE TABLE IF NOT EXISTS things (n int)")
         await admin.execute("TRUNCATE things")
 
@@ -299,7 +303,7 @@ class TestAtomic:
 
 
 class TestLostConnection:
-    async def test_between_requests_is_replaced_silently(
+    async def test_idle_lost_connection_is_replaced(
         self, own_app: Litestar, carol: Client, admin: asyncpg.Connection
     ) -> None:
         todo = await carol.create()
@@ -311,7 +315,7 @@ class TestLostConnection:
             assert await end_connections(own_app, admin) > 0
             assert (await carol.request(method, path, json={"title": "x"})).is_success
 
-    async def test_within_a_statement_is_unavailable(self, session: Session) -> None:
+    async def test_connection_lost_within_a_statement_is_unavailable(self, session: Session) -> None:
         suicide = text("SELECT pg_terminate_backend(pg_backend_pid())")
         for run in (session.read, session.write):
             with pytest.raises(Unavailable):
@@ -321,7 +325,7 @@ class TestLostConnection:
                 await session.write(suicide, {})
         assert (await session.read(text("SELECT 1"), {}))[0][0] == 1
 
-    async def test_a_database_that_comes_back_is_used_again(self, own_url: str, carol: Client) -> None:
+    async def test_recovered_database_is_used_again(self, own_url: str, carol: Client) -> None:
         todo = await carol.create()
         name = own_url.rpartition("/")[2].partition("?")[0]
         outside = await asyncpg.connect(admin_url(own_url).replace(name, "postgres"))
@@ -362,7 +366,7 @@ class TestLostCommit:
             ("RAISE EXCEPTION 'hunter2' USING ERRCODE = '23505'", 409),
         ],
     )
-    async def test_is_never_answered_with_success(
+    async def test_lost_commit_is_never_a_success(
         self, carol: Client, at_commit: Callable[[str], Any], body: str, status: int
     ) -> None:
         todo = await carol.create(title="as it was")
@@ -381,7 +385,7 @@ class TestLostCommit:
             assert "hunter2" not in response.text
         assert (await carol.get(carol.todos())).json()["items"] == [todo]
 
-    async def test_a_first_request_makes_the_user_all_the_same(
+    async def test_lost_commit_of_a_first_request_is_retried(
         self, carol: Client, at_commit: Callable[[str], Any], admin: asyncpg.Connection
     ) -> None:
         await at_commit("RAISE EXCEPTION 'x' USING ERRCODE = '40001'")
@@ -390,7 +394,7 @@ class TestLostCommit:
 
 
 class TestCancelled:
-    async def test_a_client_that_goes_away_leaves_no_connection_behind(self, own_app: Litestar) -> None:
+    async def test_disconnected_client_leaves_no_connection_checked_out(self, own_app: Litestar) -> None:
         session = own_app.state.database.session(unscoped="tests")
         for run in (session.read, session.write):
             task = asyncio.create_task(run(text("SELECT pg_sleep(10)"), {}))
@@ -401,7 +405,7 @@ class TestCancelled:
         assert own_app.state.database.engine.pool.checkedout() == 0
         assert (await session.read(text("SELECT 1"), {}))[0][0] == 1
 
-    async def test_a_cancelled_transaction_leaves_nothing(self, own_app: Litestar, admin: asyncpg.Connection) -> None:
+    async def test_cancelled_transaction_is_rolled_back(self, own_app: Litestar, admin: asyncpg.Connection) -> None:
         await admin.execute("CREATE TABLE IF NOT EXISTS cancelled (n int)")
 
         async def work() -> None:
@@ -420,7 +424,7 @@ class TestCancelled:
 
 
 class TestLostBetweenUsers:
-    async def test_a_service_keeps_no_user_of_another(self, own_app: Litestar, carol: Client) -> None:
+    async def test_service_keeps_no_user_of_a_previous_request(self, own_app: Litestar, carol: Client) -> None:
         todo = await carol.create()
         other = TodoService(own_app.state.database.session("dave"), "dave", own_app.state.cursor_seal)
         with pytest.raises(NotFound):

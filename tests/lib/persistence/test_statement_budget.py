@@ -12,7 +12,7 @@ from tests.support import Client, assert_problem
 
 
 class TestStatementBudget:
-    async def test_known_combinations_cost_nothing(self) -> None:
+    async def test_known_statement_shapes_are_free(self) -> None:
         budget = StatementBudget(limit=2, size=2)
         for _ in range(5):
             await budget.spend("alice", "a")
@@ -22,7 +22,7 @@ class TestStatementBudget:
         await budget.spend("bob", "c")
         await budget.spend("alice", "c")
 
-    async def test_what_was_forgotten_is_new_again(self) -> None:
+    async def test_evicted_statement_shape_costs_again(self) -> None:
         budget = StatementBudget(limit=3, size=1)
         for shape in "aba":
             await budget.spend("alice", shape)
@@ -30,9 +30,7 @@ class TestStatementBudget:
             await budget.spend("alice", "b")
 
 
-async def test_a_user_has_few_new_combinations_built_in_a_minute(
-    alice: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_new_statement_shapes_per_minute_are_limited(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.lib.persistence.user_scoped.BUDGET", StatementBudget())
     shapes: list[object] = []
     page = TodoService.statements.page

@@ -42,7 +42,7 @@ def parents_names() -> list[str]:
 
 
 class TestRefusal:
-    def test_every_name_of_the_parent_is_a_verb_here_or_refused_or_harmless(self, app: Litestar) -> None:
+    def test_every_inherited_name_is_classified(self, app: Litestar) -> None:
         service = service_of(app, "alice")
         for name in parents_names():
             if name in VERBS:
@@ -52,18 +52,18 @@ class TestRefusal:
                     getattr(service, name)()
 
     @pytest.mark.parametrize("name", sorted(set(parents_names()) - VERBS - HARMLESS))
-    def test_arguments_make_no_difference(self, app: Litestar, name: str) -> None:
+    def test_refused_verbs_ignore_their_arguments(self, app: Litestar, name: str) -> None:
         service = service_of(app, "alice")
         with pytest.raises(UnscopedVerb, match=name):
             getattr(service, name)(uuid4(), data={}, auto_commit=True)
 
-    def test_covers_every_coroutine_of_the_parent(self) -> None:
+    def test_every_inherited_coroutine_is_covered(self) -> None:
         names = {name for name, _ in inspect.getmembers(SQLAlchemyAsyncRepositoryService, inspect.iscoroutinefunction)}
         public = {name for name in names if not name.startswith("_")}
         assert len(public) > 20
         assert not public & HARMLESS
 
-    async def test_there_is_no_repository_behind_it(self, app: Litestar) -> None:
+    async def test_service_has_no_unscoped_repository(self, app: Litestar) -> None:
         service = service_of(app, "alice")
         for name in ("list", "get", "delete_many", "session"):
             with pytest.raises((AttributeError, UnscopedVerb)):
@@ -72,7 +72,7 @@ class TestRefusal:
 
 
 class TestScope:
-    async def test_every_statement_names_its_user(self) -> None:
+    async def test_every_statement_binds_its_user(self) -> None:
         build = TodoService.statements
         made = [build.get, build.delete(True), build.delete(False), build.count(()), build.update(("title",), True)]
         made += [build.transition(name, False) for name in TodoService.transitions]
@@ -118,17 +118,17 @@ class TestRoundTrips:
         return alice
 
     @pytest.mark.parametrize("query", ["", "?limit=1&sort=title&completed=false", "?tag=a&priority=low&priority=high"])
-    async def test_a_page_is_one_statement(self, words: list[str], known: Client, query: str) -> None:
+    async def test_page_is_one_statement(self, words: list[str], known: Client, query: str) -> None:
         words.clear()
         await known.get(f"{known.todos()}{query}")
         assert words == READ
 
-    async def test_a_page_past_the_end_is_two(self, words: list[str], known: Client) -> None:
+    async def test_page_past_the_end_is_two_statements(self, words: list[str], known: Client) -> None:
         words.clear()
         await known.get(f"{known.todos()}?offset=10")
         assert words == READ * 2
 
-    async def test_getting_one_is_one_statement(self, words: list[str], known: Client) -> None:
+    async def test_get_is_one_statement(self, words: list[str], known: Client) -> None:
         todo = await known.create()
         words.clear()
         await known.get(known.todos(todo["id"]))
@@ -145,7 +145,7 @@ class TestRoundTrips:
             ("POST", "/{}/complete", "UPDATE"),
         ],
     )
-    async def test_a_write_is_one_transaction(
+    async def test_write_is_one_transaction(
         self, words: list[str], known: Client, method: str, below: str, word: str
     ) -> None:
         todo = await known.create()
@@ -155,15 +155,13 @@ class TestRoundTrips:
         assert words == ["BEGIN", word, "COMMIT"]
 
     @pytest.mark.parametrize(("query", "word"), [("", "WITH"), ("?permanent=true", "DELETE")])
-    async def test_a_deletion_takes_the_lock_of_the_tree(
-        self, words: list[str], known: Client, query: str, word: str
-    ) -> None:
+    async def test_delete_takes_the_tree_lock(self, words: list[str], known: Client, query: str, word: str) -> None:
         todo = await known.create()
         words.clear()
         await known.delete(known.todos(todo["id"]) + query)
         assert words == ["BEGIN", "SELECT", word, "COMMIT"]
 
-    async def test_a_restoration_reads_what_it_restored(self, words: list[str], known: Client) -> None:
+    async def test_restore_reads_the_restored_rows(self, words: list[str], known: Client) -> None:
         todo = await known.create()
         await known.delete(known.todos(todo["id"]))
         words.clear()
@@ -171,14 +169,14 @@ class TestRoundTrips:
         assert words == ["BEGIN", "SELECT", "WITH", "SELECT", "COMMIT"]
 
     @pytest.mark.parametrize(("side", "reads"), [("before", 1), ("after", 1), ("into", 0)])
-    async def test_a_move_reads_the_places(self, words: list[str], known: Client, side: str, reads: int) -> None:
+    async def test_move_reads_the_places(self, words: list[str], known: Client, side: str, reads: int) -> None:
         todo, other = await known.create(), await known.create()
         words.clear()
         await known.post(known.todos(todo["id"], "move"), json={side: other["id"]})
         checks = [] if reads else ["WITH"]
         assert words == ["BEGIN", "SELECT", "SELECT", *checks, *["SELECT"] * reads, "UPDATE", "COMMIT"]
 
-    async def test_a_subtask_looks_at_its_parent(self, words: list[str], known: Client) -> None:
+    async def test_subtask_reads_its_parent(self, words: list[str], known: Client) -> None:
         todo, parent = await known.create(), await known.create()
         words.clear()
         await known.post(known.todos(), json={"title": "x", "parent_id": parent["id"]})
@@ -187,7 +185,7 @@ class TestRoundTrips:
         await known.patch(known.todos(todo["id"]), json={"parent_id": parent["id"]})
         assert words == ["BEGIN", "SELECT", "SELECT", "WITH", "UPDATE", "COMMIT"]
 
-    async def test_a_batch_takes_the_lock_once(self, words: list[str], known: Client) -> None:
+    async def test_batch_takes_the_lock_once(self, words: list[str], known: Client) -> None:
         todo, parent = await known.create(), await known.create()
         below = {"title": "x", "parent_id": parent["id"]}
         operations = [
@@ -201,7 +199,7 @@ class TestRoundTrips:
         assert response.status_code == 200
         assert words == ["BEGIN", "SELECT", *["WITH"] * 49, *["WITH", "WITH"] * 49, "UPDATE", "WITH", "COMMIT"]
 
-    async def test_refusals_cost_nothing(self, words: list[str], known: Client, bob: Client) -> None:
+    async def test_refused_requests_use_no_statement(self, words: list[str], known: Client, bob: Client) -> None:
         words.clear()
         await bob.get(known.todos())
         await known.post(known.todos(), json={"title": ""})
@@ -209,7 +207,7 @@ class TestRoundTrips:
         await known.get(known.todos("not-a-uuid"))
         assert words == []
 
-    async def test_no_connection_is_kept(self, app: Litestar, known: Client) -> None:
+    async def test_no_connection_stays_checked_out(self, app: Litestar, known: Client) -> None:
         paths = [known.todos(), known.todos(uuid4()), f"{known.todos()}?limit=x"]
         await asyncio.gather(*(known.get(path) for path in paths * 20))
         assert app.state.database.engine.pool.checkedout() == 0
@@ -237,15 +235,15 @@ class TestIfMatch:
             (f'"{"9" * 5000}"', []),
         ],
     )
-    def test_is_read_as_versions(self, header: str | None, versions: list[int] | None) -> None:
+    def test_if_match_is_parsed_to_versions(self, header: str | None, versions: list[int] | None) -> None:
         assert expected_versions(header) == versions
 
     @given(header=st.text())
-    def test_never_fails(self, header: str) -> None:
+    def test_if_match_parser_accepts_any_text(self, header: str) -> None:
         versions = expected_versions(header)
         assert versions is None or all(0 <= version <= MAX_VERSION for version in versions)
 
-    async def test_a_hostile_one_is_stale(self, alice: Client) -> None:
+    async def test_hostile_if_match_is_412(self, alice: Client) -> None:
         todo = await alice.create()
         for header in ('"' + "9" * 5000 + '"', '"²"', "x" * 5000, '"1" "2"'):
             patched = await alice.patch(

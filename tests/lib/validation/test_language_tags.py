@@ -22,19 +22,19 @@ BROKEN = """
 
 
 @pytest.mark.parametrize("tag", WELL_FORMED.split())
-def test_well_formed(tag: str) -> None:
+def test_well_formed_language_tags_are_accepted(tag: str) -> None:
     for text in (tag, tag.upper(), tag.lower()):
         assert language_tag(text) == tag
 
 
 @pytest.mark.parametrize("tag", [*BROKEN.split(), "", " en", "en\n", "en US", "en\x00"])
-def test_broken(tag: str) -> None:
+def test_malformed_language_tags_are_refused(tag: str) -> None:
     with pytest.raises(RuleViolation):
         language_tag(tag)
 
 
 @given(st.from_regex(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,6}", fullmatch=True) | st.text(max_size=30))
-def test_the_canonical_case_is_final(text: str) -> None:
+def test_canonical_language_tag_is_stable(text: str) -> None:
     try:
         tag = language_tag(text)
     except RuleViolation:

@@ -36,7 +36,7 @@ class TestBatch(Collection):
     action: ClassVar = "batch"
     body: ClassVar = {"operations": [CREATE]}
 
-    async def test_does_all_of_it(self, app: Litestar, alice: Client) -> None:
+    async def test_batch_runs_all_operations(self, app: Litestar, alice: Client) -> None:
         first, second, third = [await alice.create(title=name) for name in "abc"]
         response = await batch(
             alice, create(tags=["x"]), update(first, title="A"), delete(second), delete(third, permanent=True)
@@ -50,7 +50,7 @@ class TestBatch(Collection):
         assert [todo["id"] for todo in await listed(alice, deleted="true")] == [second["id"]]
         assert len(await todo_rows(app, alice.user_id)) == 3
 
-    async def test_in_order(self, alice: Client) -> None:
+    async def test_batch_operations_run_in_order(self, alice: Client) -> None:
         todo = await alice.create()
         response = await batch(
             alice,
@@ -62,7 +62,7 @@ class TestBatch(Collection):
         assert response.status_code == 200
         assert await titles(alice) == ["0", "1", "2", "3", "4"]
 
-    async def test_a_tree_changes_step_by_step(self, alice: Client) -> None:
+    async def test_batch_changes_a_tree_step_by_step(self, alice: Client) -> None:
         one, other = await alice.create(), await alice.create()
         response = await batch(alice, update(one, parent_id=other["id"]), update(other, parent_id=one["id"]))
         assert list(mistakes(response)) == ["/operations/1/data/parent_id"]
@@ -77,7 +77,7 @@ class TestBatch(Collection):
 
     @pytest.mark.parametrize("position", [0, 1, 3])
     @pytest.mark.parametrize("wrong", ["missing", "foreign", "trash", "stale", "list", "parent", "due"])
-    async def test_when_one_fails_nothing_is_done(
+    async def test_failed_operation_rolls_back_the_batch(
         self, app: Litestar, alice: Client, bob: Client, position: int, wrong: str
     ) -> None:
         first, second, gone = [await alice.create(due_date="2026-01-01") for _ in range(3)]
@@ -103,18 +103,18 @@ class TestBatch(Collection):
             ]
         assert [await todo_rows(app, client.user_id) for client in (alice, bob)] == before
 
-    async def test_a_stale_version_is_stale_also_where_nothing_is_to_change(self, alice: Client) -> None:
+    async def test_stale_version_is_412_though_nothing_would_change(self, alice: Client) -> None:
         todo = await alice.create()
         assert (await batch(alice, update(todo, 1))).json()["results"][0]["todo"] == todo
         assert assert_problem(await batch(alice, update(todo, 2)), 412)["index"] == 0
 
-    async def test_a_version_is_of_its_own_operation(self, alice: Client) -> None:
+    async def test_version_applies_to_its_own_operation(self, alice: Client) -> None:
         one, other = await alice.create(), await alice.create()
         await alice.patch(alice.todos(other["id"]), json={"title": "x"})
         response = await batch(alice, update(one, 1, title="a"), update(other, title="b"), delete(other, version=3))
         assert response.status_code == 200
 
-    async def test_everything_wrong_is_named_without_an_index(self, app: Litestar, alice: Client) -> None:
+    async def test_validation_errors_have_no_operation_index(self, app: Litestar, alice: Client) -> None:
         todo = await alice.create()
         before = await todo_rows(app, alice.user_id)
         operations: list[Any] = [
@@ -172,29 +172,29 @@ class TestBatch(Collection):
             ([CREATE], ""),
         ],
     )
-    async def test_what_is_no_batch(self, alice: Client, body: Any, pointer: str) -> None:
+    async def test_malformed_batch_is_refused(self, alice: Client, body: Any, pointer: str) -> None:
         assert list(mistakes(await alice.post(alice.todos("batch"), json=body))) == [pointer]
         assert await listed(alice) == []
 
     @pytest.mark.parametrize("version", [0, -1, 2**31, 1.5, "1", None, True, 10**30])
-    async def test_what_is_no_version(self, alice: Client, version: Any) -> None:
+    async def test_malformed_version_is_refused(self, alice: Client, version: Any) -> None:
         todo = await alice.create()
         response = await batch(alice, {"op": "delete", "id": todo["id"], "version": version})
         assert list(mistakes(response)) == ["/operations/0/version"]
 
-    async def test_a_hundred(self, alice: Client) -> None:
+    async def test_batch_of_a_hundred_operations(self, alice: Client) -> None:
         response = await batch(alice, *(create(title=str(number)) for number in range(100)))
         assert [result["todo"]["title"] for result in response.json()["results"]] == [str(n) for n in range(100)]
         assert await titles(alice) == [str(number) for number in range(100)]
 
-    async def test_over_the_limit_is_413(self, app: Litestar, alice: Client) -> None:
+    async def test_batch_over_the_body_limit_is_413(self, app: Litestar, alice: Client) -> None:
         text = "\N{PILE OF POO}" * 10_000
         body = json.dumps({"operations": [create(description=text)] * 100}, ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json"}
         assert_problem(await alice.post(alice.todos("batch"), content=body, headers=headers), 413)
         assert await todo_rows(app, alice.user_id) == {}
 
-    async def test_other_methods_and_parameters(self, alice: Client) -> None:
+    async def test_batch_refuses_other_methods_and_parameters(self, alice: Client) -> None:
         for method in ("PUT", "PATCH", "DELETE"):
             assert_problem(await alice.request(method, alice.todos("batch"), json={}), 405)
         response = await alice.post(alice.todos("batch"), json=self.body, params={"dry": "true"})
@@ -202,7 +202,7 @@ class TestBatch(Collection):
 
 
 class TestRetries:
-    async def test_many_with_one_key_are_done_once(self, alice: Client) -> None:
+    async def test_concurrent_batches_with_one_key_run_once(self, alice: Client) -> None:
         todo = await alice.create()
         operations = [create(), update(todo, title="Changed"), create(parent_id=todo["id"])]
         calls = (batch(alice, *operations, headers={"Idempotency-Key": "one"}) for _ in range(50))
@@ -214,7 +214,7 @@ class TestRetries:
         assert again.headers["idempotency-replayed"] == "true"
         assert (await get(alice, todo))["version"] == 2
 
-    async def test_what_failed_may_be_tried_again(self, alice: Client) -> None:
+    async def test_failed_batch_may_be_retried_with_its_key(self, alice: Client) -> None:
         todo, headers = await alice.create(), {"Idempotency-Key": "one"}
         assert_problem(await batch(alice, create(), delete(todo, version=2), headers=headers), 412)
         assert await listed(alice) == [todo]
@@ -223,7 +223,7 @@ class TestRetries:
 
 
 class TestAtOnce:
-    async def test_the_same_rows_in_any_order(self, alice: Client) -> None:
+    async def test_concurrent_batches_on_the_same_rows(self, alice: Client) -> None:
         """No deadlock: each is done, one after the other."""
         todos = [await alice.create() for _ in range(10)]
         there, back = ([update(todo, title="x") for todo in order] for order in (todos, todos[::-1]))
@@ -231,7 +231,7 @@ class TestAtOnce:
         assert {answer.status_code for answer in answers} == {200}
         assert {todo["version"] for todo in await listed(alice)} == {21}
 
-    async def test_with_everything_else(self, alice: Client) -> None:
+    async def test_concurrent_batches_and_single_writes(self, alice: Client) -> None:
         home = await new_list(alice)
         todos = [*await chain(alice, 5), *[await alice.create(list_id=home["id"]) for _ in range(5)]]
         order = [update(todo, title="x") for todo in todos]
@@ -246,7 +246,7 @@ class TestAtOnce:
         assert {answer.status_code for answer in answers} <= {200, 204, 422}
         assert all("list_id" in answer.text for answer in answers if answer.status_code == 422)
 
-    async def test_a_client_that_leaves_leaves_nothing_half_done(self, app: Litestar, alice: Client) -> None:
+    async def test_disconnected_client_leaves_no_partial_batch(self, app: Litestar, alice: Client) -> None:
         """Whenever the request is broken off: all is done or nothing, and the connection is given back."""
         headers = {"Authorization": f"Bearer {token_for(alice.user_id)}"}
         await listed(alice)

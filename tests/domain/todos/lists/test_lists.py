@@ -50,11 +50,11 @@ class TestListLists(Collection):
     method: ClassVar = "GET"
     collection: ClassVar = "lists"
 
-    async def test_a_new_user_has_none(self, alice: Client) -> None:
+    async def test_new_user_has_no_lists(self, alice: Client) -> None:
         page = (await alice.get(alice.path("lists"))).json()
         assert page == {"items": [], "total": 0, "limit": 20, "offset": 0, "next_cursor": None}
 
-    async def test_gives_ones_own_by_position(self, alice: Client, bob: Client) -> None:
+    async def test_lists_are_sorted_by_position(self, alice: Client, bob: Client) -> None:
         for name in ("b", "c", "a"):
             await new_list(alice, name)
         await new_list(bob, "theirs")
@@ -64,7 +64,7 @@ class TestListLists(Collection):
         assert await lists(alice, limit=1, offset=1) == ["c"]
 
     @pytest.mark.parametrize("sort", ["position", "position:desc", "name", "updated_at:desc,name"])
-    async def test_cursors_give_the_same(self, alice: Client, sort: str) -> None:
+    async def test_cursor_pages_give_the_same_lists(self, alice: Client, sort: str) -> None:
         for number in range(7):
             await new_list(alice, f"l{number * 3 % 7}")
         whole, seen = await lists(alice, sort=sort), []
@@ -76,7 +76,7 @@ class TestListLists(Collection):
         assert [item["name"] for item in seen] == whole
 
     @pytest.mark.parametrize("query", ["sort=color", "sort=rank", "q=a", "deleted=true", "limit=0", "cursor=x"])
-    async def test_refuses_what_it_does_not_know(self, alice: Client, query: str) -> None:
+    async def test_unknown_list_parameters_are_refused(self, alice: Client, query: str) -> None:
         assert list(mistakes(await alice.get(f"{alice.path('lists')}?{query}"))) == [query.partition("=")[0]]
 
 
@@ -86,7 +86,7 @@ class TestCreateList(Collection):
     body: ClassVar = {"name": "Home"}
 
     @pytest.mark.parametrize(("name", "sent", "kept"), VALID)
-    async def test_valid(self, alice: Client, name: str, sent: Any, kept: Any) -> None:
+    async def test_valid_list_values_are_accepted(self, alice: Client, name: str, sent: Any, kept: Any) -> None:
         response = await alice.post(alice.path("lists"), json={"name": "n"} | {name: sent})
         assert response.status_code == 201
         made = response.json()
@@ -96,12 +96,12 @@ class TestCreateList(Collection):
         assert (await alice.get(response.headers["location"])).json() == made
 
     @pytest.mark.parametrize(("name", "sent"), INVALID)
-    async def test_invalid(self, alice: Client, name: str, sent: Any) -> None:
+    async def test_invalid_values_in_create_are_refused(self, alice: Client, name: str, sent: Any) -> None:
         response = await alice.post(alice.path("lists"), json={"name": "n"} | {name: sent})
         assert list(mistakes(response)) == [f"/{name}"]
         assert await lists(alice) == []
 
-    async def test_everything_wrong_is_named(self, alice: Client) -> None:
+    async def test_all_errors_are_reported_at_once(self, alice: Client) -> None:
         body = {"name": " ", "color": "red", "position": "V", "id": AN_ID}
         assert mistakes(await alice.post(alice.path("lists"), json=body)).keys() == {
             "/name",
@@ -110,7 +110,7 @@ class TestCreateList(Collection):
             "/id",
         }
 
-    async def test_a_name_is_ones_own_once(self, alice: Client, bob: Client) -> None:
+    async def test_list_name_is_unique_per_user(self, alice: Client, bob: Client) -> None:
         await new_list(alice, "Home")
         assert_problem(await alice.post(alice.path("lists"), json={"name": " Home "}), 409, TAKEN)
         for same in ("home", "HOME", "h\u00d6me", "Ho\u0308me"):
@@ -119,7 +119,7 @@ class TestCreateList(Collection):
         await new_list(alice, "home 2")
         await new_list(bob, "Home")
 
-    async def test_at_once_one_of_a_name_is_made(self, alice: Client) -> None:
+    async def test_concurrent_creations_of_one_name_create_one_list(self, alice: Client) -> None:
         calls = (alice.post(alice.path("lists"), json={"name": "Home"}) for _ in range(20))
         assert sorted(answer.status_code for answer in await asyncio.gather(*calls)) == [201] + [409] * 19
 
@@ -127,7 +127,7 @@ class TestCreateList(Collection):
 class TestGetList(OneList):
     method: ClassVar = "GET"
 
-    async def test_gives_it_with_its_etag(self, alice: Client) -> None:
+    async def test_get_list_has_an_etag(self, alice: Client) -> None:
         made = await new_list(alice)
         response = await self.ask(alice, made)
         assert (response.json(), response.headers["etag"]) == (made, '"1"')
@@ -138,12 +138,12 @@ class TestReplaceList(OneList):
     method: ClassVar = "PUT"
     body: ClassVar = {"name": "Work"}
 
-    async def test_what_is_left_out_goes_back(self, alice: Client) -> None:
+    async def test_put_list_resets_missing_fields(self, alice: Client) -> None:
         made = await new_list(alice, color="#000000")
         changed = (await self.ask(alice, made)).json()
         assert changed == made | {"name": "Work", "color": None, "version": 2, "updated_at": changed["updated_at"]}
 
-    async def test_stale_is_412(self, alice: Client) -> None:
+    async def test_stale_if_match_is_412(self, alice: Client) -> None:
         made = await new_list(alice)
         assert_problem(await self.ask(alice, made, **{"If-Match": '"2"'}), 412)
         assert await lists(alice) == ["Home"]
@@ -153,23 +153,23 @@ class TestUpdateList(OneList):
     method: ClassVar = "PATCH"
     body: ClassVar = {"color": "#ABCDEF"}
 
-    async def test_what_is_left_out_stays(self, alice: Client) -> None:
+    async def test_patch_list_keeps_missing_fields(self, alice: Client) -> None:
         made = await new_list(alice)
         changed = (await self.ask(alice, made)).json()
         assert changed == made | {"color": "#abcdef", "version": 2, "updated_at": changed["updated_at"]}
 
     @pytest.mark.parametrize(("name", "sent"), INVALID)
-    async def test_invalid(self, alice: Client, name: str, sent: Any) -> None:
+    async def test_invalid_values_in_patch_are_refused(self, alice: Client, name: str, sent: Any) -> None:
         made = await new_list(alice)
         response = await alice.patch(alice.path("lists", made["id"]), json={name: sent})
         assert list(mistakes(response)) == [f"/{name}"]
 
-    async def test_a_taken_name_is_409(self, alice: Client) -> None:
+    async def test_taken_list_name_is_409(self, alice: Client) -> None:
         await new_list(alice, "Home")
         work = await new_list(alice, "Work")
         assert_problem(await alice.patch(alice.path("lists", work["id"]), json={"name": "Home"}), 409, TAKEN)
 
-    async def test_at_once_one_gets_the_name(self, alice: Client) -> None:
+    async def test_concurrent_renames_to_one_name_have_one_winner(self, alice: Client) -> None:
         made = [await new_list(alice, str(number)) for number in range(10)]
         calls = (alice.patch(alice.path("lists", item["id"]), json={"name": "Home"}) for item in made)
         assert sorted(answer.status_code for answer in await asyncio.gather(*calls)) == [200] + [409] * 9
@@ -184,7 +184,7 @@ class TestMoveList(OneList):
         ("moved", "side", "other", "order"),
         [(2, "before", 0, "cab"), (0, "after", 1, "bac"), (0, "after", 2, "bca"), (1, "before", 1, None)],
     )
-    async def test_it_stands_next_to_the_other(
+    async def test_moved_list_is_next_to_the_other(
         self, alice: Client, moved: int, side: str, other: int, order: str | None
     ) -> None:
         made = [await new_list(alice, name) for name in "abc"]
@@ -196,23 +196,23 @@ class TestMoveList(OneList):
             assert await lists(alice) == list(order)
 
     @pytest.mark.parametrize("body", [{}, {"into": AN_ID}, {"before": AN_ID, "after": AN_ID}, {"before": None}])
-    async def test_invalid(self, alice: Client, body: dict[str, Any]) -> None:
+    async def test_invalid_move_is_refused(self, alice: Client, body: dict[str, Any]) -> None:
         made = await new_list(alice)
         mistakes(await alice.post(alice.path("lists", made["id"], "move"), json=body))
 
-    async def test_another_users_list_is_no_place(self, alice: Client, bob: Client) -> None:
+    async def test_move_next_to_another_users_list_is_refused(self, alice: Client, bob: Client) -> None:
         made, foreign = await new_list(alice), await new_list(bob)
         todo = await alice.create()
         for other in (foreign, AN_ID, todo):
             assert list(mistakes(await move_list(alice, made, before=other))) == ["/before"]
 
-    async def test_stale_is_412(self, alice: Client) -> None:
+    async def test_stale_if_match_is_412(self, alice: Client) -> None:
         made = [await new_list(alice, name) for name in "ab"]
         path, body = alice.path("lists", made[1]["id"], "move"), {"before": made[0]["id"]}
         assert_problem(await alice.post(path, json=body, headers={"If-Match": '"3"'}), 412)
         assert await lists(alice) == ["a", "b"]
 
-    async def test_at_once_all_find_room(self, alice: Client) -> None:
+    async def test_concurrent_list_moves_all_succeed(self, alice: Client) -> None:
         first, *others = [await new_list(alice, str(number)) for number in range(11)]
         answers = await asyncio.gather(*(move_list(alice, other, before=first) for other in others))
         assert {answer.status_code for answer in answers} == {200}
@@ -225,13 +225,13 @@ class TestMoveList(OneList):
 class TestDeleteList(OneList):
     method: ClassVar = "DELETE"
 
-    async def test_answers_with_nothing(self, alice: Client) -> None:
+    async def test_delete_is_204_without_content(self, alice: Client) -> None:
         made = await new_list(alice)
         response = await self.ask(alice, made)
         assert (response.status_code, response.content) == (204, b"")
         assert_problem(await self.ask(alice, made), 404, "Not found")
 
-    async def test_its_todos_stay_without_one(self, alice: Client) -> None:
+    async def test_deleted_list_leaves_its_todos(self, alice: Client) -> None:
         home, work = await new_list(alice, "Home"), await new_list(alice, "Work")
         todo, other = await alice.create(list_id=home["id"]), await alice.create(list_id=work["id"])
         await self.ask(alice, home)
@@ -240,14 +240,14 @@ class TestDeleteList(OneList):
         assert (freed["list_id"], freed["version"]) == (None, 2)
         assert await get(alice, other) == other
 
-    async def test_what_is_stale_touches_no_todo(self, alice: Client) -> None:
+    async def test_stale_delete_of_a_list_changes_no_todo(self, alice: Client) -> None:
         home = await new_list(alice)
         todo = await alice.create(list_id=home["id"])
         await alice.patch(alice.path("lists", home["id"]), json={"color": "#000000"})
         assert_problem(await self.ask(alice, home, **{"If-Match": '"1"'}), 412)
         assert await get(alice, todo) == todo
 
-    async def test_they_come_last_in_their_order(self, alice: Client) -> None:
+    async def test_todos_of_a_deleted_list_come_last_in_order(self, alice: Client) -> None:
         home = await new_list(alice)
         for title in "abc":
             await alice.create(title=title, list_id=home["id"])
@@ -258,21 +258,21 @@ class TestDeleteList(OneList):
         await alice.create(title="z")
         assert await titles(alice) == ["x", "y", "a", "b", "c", "z"]
 
-    async def test_the_longest_positions_are_no_obstacle(self, app: Litestar, alice: Client) -> None:
+    async def test_list_with_longest_positions_can_be_deleted(self, app: Litestar, alice: Client) -> None:
         home = await new_list(alice)
         rows = [todo_row(alice.user_id, title=name, list_id=home["id"], position=name * MAX_POSITION) for name in "ba"]
         await insert_todos(app, rows)
         assert (await self.ask(alice, home)).status_code == 204
         assert await titles(alice, list_id="none") == ["a", "b"]
 
-    async def test_what_is_in_the_trash_comes_back_without_it(self, alice: Client) -> None:
+    async def test_trashed_todo_is_restored_without_its_deleted_list(self, alice: Client) -> None:
         home = await new_list(alice)
         todo = await alice.create(list_id=home["id"])
         await discard(alice, todo)
         await self.ask(alice, home)
         assert (await restore(alice, todo)).json()["list_id"] is None
 
-    async def test_stale_is_412_and_changes_nothing(self, app: Litestar, alice: Client) -> None:
+    async def test_stale_if_match_is_412_and_changes_nothing(self, app: Litestar, alice: Client) -> None:
         home = await new_list(alice)
         await alice.create(list_id=home["id"])
         before = await todo_rows(app, alice.user_id)
@@ -280,7 +280,7 @@ class TestDeleteList(OneList):
         assert await todo_rows(app, alice.user_id) == before
         assert (await self.ask(alice, home, **{"If-Match": '"1"'})).status_code == 204
 
-    async def test_at_once_with_what_comes_into_it(self, alice: Client) -> None:
+    async def test_list_deletion_races_with_new_todos(self, alice: Client) -> None:
         """Each is in no list in the end; whoever came too late is told so, and each change has a version."""
         home = await new_list(alice)
         todos = [await alice.create(title="moved") for _ in range(8)]
@@ -301,7 +301,7 @@ class TestDeleteList(OneList):
 
 class TestListsOfTodos:
     @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
-    async def test_only_ones_own_list_is_one(self, alice: Client, bob: Client, method: str) -> None:
+    async def test_list_of_another_user_is_refused(self, alice: Client, bob: Client, method: str) -> None:
         foreign, todo = await new_list(bob), await alice.create()
         path = alice.todos() if method == "POST" else alice.todos(todo["id"])
         for key in (foreign["id"], AN_ID, todo["id"]):
@@ -309,7 +309,7 @@ class TestListsOfTodos:
             assert found == {"/list_id": "Expected the id of one of your lists"}
         assert await listed(alice) == [todo]
 
-    async def test_filters_by_list(self, alice: Client, bob: Client) -> None:
+    async def test_todos_are_filtered_by_list(self, alice: Client, bob: Client) -> None:
         home, foreign = await new_list(alice), await new_list(bob)
         await alice.create(title="in", list_id=home["id"])
         await alice.create(title="out")

@@ -24,18 +24,18 @@ class TestTags(Collection):
     method: ClassVar = "GET"
     collection: ClassVar = "tags"
 
-    async def test_a_new_user_has_none(self, alice: Client) -> None:
+    async def test_new_user_has_no_tags(self, alice: Client) -> None:
         for offset in (0, 5):
             page = (await alice.get(alice.path("tags"), params={"offset": offset})).json()
             assert page == {"items": [], "total": 0, "limit": 20, "offset": offset, "next_cursor": None}
 
-    async def test_the_most_used_come_first(self, alice: Client, bob: Client) -> None:
+    async def test_most_used_tags_come_first(self, alice: Client, bob: Client) -> None:
         for names in (["b", "a"], ["b", "B"], ["b", "a", "ü"], []):
             await alice.create(tags=names)
         await bob.create(tags=["b", "theirs"])
         assert await tags(alice) == [("b", 3), ("a", 2), ("B", 1), ("ü", 1)]
 
-    async def test_changes_count_at_once(self, alice: Client) -> None:
+    async def test_tag_counts_follow_changes(self, alice: Client) -> None:
         todo = await alice.create(tags=["a"])
         await alice.patch(alice.todos(todo["id"]), json={"tags": ["b", "b "]})
         assert await tags(alice) == [("b", 1)]
@@ -44,7 +44,7 @@ class TestTags(Collection):
         await restore(alice, todo)
         assert await tags(alice) == [("b", 1)]
 
-    async def test_pages(self, alice: Client) -> None:
+    async def test_tag_pages(self, alice: Client) -> None:
         await alice.create(tags=list("abcde"))
         page = (await alice.get(alice.path("tags"), params={"limit": 2, "offset": 2})).json()
         assert page == {
@@ -60,7 +60,7 @@ class TestTags(Collection):
     @pytest.mark.parametrize(
         "query", ["limit=0", "limit=101", "limit=x", "offset=-1", "offset=2147483648", "sort=name", "cursor=x", "q=a"]
     )
-    async def test_invalid(self, alice: Client, query: str) -> None:
+    async def test_invalid_tag_parameters_are_refused(self, alice: Client, query: str) -> None:
         assert list(mistakes(await alice.get(f"{alice.path('tags')}?{query}"))) == [query.partition("=")[0]]
 
 
@@ -72,7 +72,7 @@ class TestTags(Collection):
     limit=st.integers(1, 7),
     offset=st.integers(0, 7),
 )
-async def test_counts_are_those_of_the_model(
+async def test_tag_counts_equal_the_model(
     app: Litestar, client_of: Any, rows: list[tuple[list[str], bool]], limit: int, offset: int
 ) -> None:
     client = client_of(new_user_id())

@@ -53,7 +53,7 @@ async def paged(client: Client, query: str) -> list[dict[str, Any]]:
 
 class TestOrder:
     @pytest.mark.parametrize("key", TaskService.sorts)
-    async def test_is_that_of_the_pages(self, many: Client, key: str) -> None:
+    async def test_streamed_order_equals_the_pages(self, many: Client, key: str) -> None:
         for direction in ("asc", "desc"):
             query = f"&sort={key}:{direction}"
             response = await many.get(f"{tasks(many)}?{query}")
@@ -61,18 +61,18 @@ class TestOrder:
             assert response.headers["x-total-count"] == "60"
             assert "content-length" not in response.headers
 
-    async def test_offsets_and_filters(self, many: Client) -> None:
+    async def test_streamed_list_with_offsets_and_filters(self, many: Client) -> None:
         response = await many.get(f"{tasks(many)}?offset=41&sort=title")
         assert response.json() == (await paged(many, "&sort=title"))[41:]
         response = await many.get(f"{tasks(many)}?status=pending&search=1")
         expected = [task for task in await paged(many, "") if "1" in task["title"] and not task["completed"]]
         assert (response.json(), response.headers["x-total-count"]) == (expected, str(len(expected)))
 
-    async def test_shows_nothing_of_another_user(self, many: Client, bob: Client) -> None:
+    async def test_stream_shows_no_row_of_another_user(self, many: Client, bob: Client) -> None:
         assert (await bob.get(tasks(bob))).json() == []
         assert {task["user_id"] for task in (await many.get(tasks(many))).json()} == {many.user_id}
 
-    async def test_what_goes_or_changes_meanwhile(self, app: Litestar, many: Client) -> None:
+    async def test_rows_changed_while_streaming(self, app: Litestar, many: Client) -> None:
         before = (await many.get(tasks(many))).json()
         reader = Reader(many, "tasks?status=all")
         stream = asyncio.create_task(reader.ask(app))
@@ -92,14 +92,12 @@ class TestOrder:
 
 
 class TestStream:
-    async def test_few_come_at_once(self, many: Client) -> None:
+    async def test_short_list_is_one_message(self, many: Client) -> None:
         response = await many.get(tasks(many), params={"offset": 50})
         assert len(response.json()) == 10
         assert response.headers["content-length"] == str(len(response.content))
 
-    async def test_head_has_the_headers_and_reads_one_chunk(
-        self, many: Client, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_head_reads_one_chunk(self, many: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         read = TaskService.list_chosen
         chunks = []
 
@@ -114,7 +112,7 @@ class TestStream:
         assert response.headers["content-type"] == "application/json"
         assert len(chunks) == 1
 
-    async def test_holds_no_connection_for_a_slow_client(self, app: Litestar, many: Client) -> None:
+    async def test_slow_reader_holds_no_connection(self, app: Litestar, many: Client) -> None:
         readers = [Reader(many, "tasks") for _ in range(10)]
         streams = [asyncio.create_task(reader.ask(app)) for reader in readers]
         for taken in (1, 2, 3):
@@ -127,7 +125,7 @@ class TestStream:
             reader.gone.set()
         await asyncio.gather(*streams)
 
-    async def test_what_fails_midway_leaves_the_array_incomplete(
+    async def test_failure_while_streaming_leaves_the_array_incomplete(
         self, app: Litestar, many: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.fail_after(3, monkeypatch)
@@ -141,7 +139,9 @@ class TestStream:
         with pytest.raises(json.JSONDecodeError):
             json.loads(b"".join(message["body"] for message in reader.taken[1:]))
 
-    async def test_what_fails_at_first_is_answered(self, many: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_failure_before_the_first_chunk_is_a_problem_document(
+        self, many: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         self.fail_after(0, monkeypatch)
         assert_problem(await many.get(tasks(many)), 503)
 
@@ -160,7 +160,7 @@ class TestStream:
 
 
 class TestChunks:
-    def test_are_bounded_by_size_and_number(self) -> None:
+    def test_chunks_are_limited_by_size_and_number(self) -> None:
         ids = [uuid7() for _ in range(2000)]
         sizes = [1024 if number % 3 else 40_000 + number for number in range(2000)]
         outline = b"".join(OUTLINE.pack(key.bytes, size) for key, size in zip(ids, sizes, strict=True))
@@ -170,6 +170,6 @@ class TestChunks:
         assert max(sum(size_of[key] for key in chunk) for chunk in chunks) <= CHUNK_BYTES
         assert max(map(len, chunks)) <= whole_list.CHUNK_ROWS
 
-    def test_one_row_may_be_larger(self) -> None:
+    def test_single_row_may_exceed_the_chunk_size(self) -> None:
         outline = OUTLINE.pack(uuid7().bytes, 2 * CHUNK_BYTES) * 2
         assert [len(chunk) for chunk in chunks_of(outline)] == [1, 1]

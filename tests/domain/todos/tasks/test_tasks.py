@@ -63,31 +63,33 @@ class TestGetTask(OneTask):
     @pytest.mark.parametrize(
         "due", [{}, {"due_date": "2026-03-01"}, {"due_at": "2026-03-01T14:00:00+02:00"}], ids=["none", "day", "instant"]
     )
-    async def test_shows_the_todo(self, alice: Client, due: dict[str, str]) -> None:
+    async def test_task_shows_the_todo(self, alice: Client, due: dict[str, str]) -> None:
         todo = await alice.create(description="d", tags=["a"], priority="high", completed=True, **due)
         assert await todo_of(alice, await self.ask(alice, todo)) == todo
 
-    async def test_shows_a_description_longer_than_it_takes(self, alice: Client) -> None:
+    async def test_long_description_is_shown(self, alice: Client) -> None:
         todo = await alice.create(description="x" * 10_000)
         assert (await self.ask(alice, todo)).json()["description"] == "x" * 10_000
 
-    async def test_has_the_etag_of_the_todo(self, alice: Client) -> None:
+    async def test_task_has_the_etag_of_its_todo(self, alice: Client) -> None:
         todo = await alice.create()
         assert (await self.ask(alice, todo, **{"If-None-Match": '"1"'})).status_code == 304
         assert (await self.ask(alice, todo, **{"If-None-Match": '"2"'})).status_code == 200
 
 
 class TestCreateTask:
-    async def test_needs_a_token(self, app: Litestar, anonymous: httpx.AsyncClient, alice: Client) -> None:
+    async def test_request_without_token_is_401(
+        self, app: Litestar, anonymous: httpx.AsyncClient, alice: Client
+    ) -> None:
         assert_problem(await anonymous.post(tasks(alice), json={"title": "x"}), 401, "Missing authentication token")
         assert await todo_rows(app, alice.user_id) == {}
 
-    async def test_belongs_to_the_path(self, app: Litestar, alice: Client, bob: Client) -> None:
+    async def test_path_of_another_user_is_403(self, app: Litestar, alice: Client, bob: Client) -> None:
         for body in ({"title": "x"}, {"title": "x", "user_id": alice.user_id}, {}):
             assert_problem(await bob.post(tasks(alice), json=body), 403)
         assert await todo_rows(app, alice.user_id) == await todo_rows(app, bob.user_id) == {}
 
-    async def test_makes_a_todo(self, alice: Client) -> None:
+    async def test_created_task_is_a_todo(self, alice: Client) -> None:
         response = await alice.post(tasks(alice), json={"title": "  Buy milk "})
         todo = await todo_of(alice, response)
         defaults = {"description": None, "completed": False, "completed_at": None, "priority": "none", "version": 1}
@@ -97,20 +99,20 @@ class TestCreateTask:
         assert (await alice.get(response.headers["location"])).json() == response.json()
 
     @pytest.mark.parametrize(("name", "sent", "kept"), GOOD)
-    async def test_takes_what_the_rules_allow(self, alice: Client, name: str, sent: Any, kept: Any) -> None:
+    async def test_valid_values_are_accepted(self, alice: Client, name: str, sent: Any, kept: Any) -> None:
         response = await alice.post(tasks(alice), json={"title": "x"} | {name: sent})
         await todo_of(alice, response)
         assert response.json()[name] == kept
 
     @pytest.mark.parametrize(("name", "sent", "pointer"), BAD)
-    async def test_refuses_what_they_do_not(
+    async def test_invalid_values_are_refused(
         self, app: Litestar, alice: Client, name: str, sent: Any, pointer: str
     ) -> None:
         response = await send_raw(alice, "POST", tasks(alice), {"title": "x", name: sent})
         assert mistakes(response).keys() == {pointer}
         assert await todo_rows(app, alice.user_id) == {}
 
-    async def test_a_day_is_a_due_date_and_an_instant_a_due_at(self, alice: Client) -> None:
+    async def test_due_date_takes_days_and_instants(self, alice: Client) -> None:
         for sent, day, instant in (
             ("2026-03-01", "2026-03-01", None),
             ("2026-03-01T00:00:00.000Z", None, "2026-03-01T00:00:00Z"),  # as JavaScript writes it
@@ -118,11 +120,11 @@ class TestCreateTask:
             todo = await todo_of(alice, await alice.post(tasks(alice), json={"title": "x", "due_date": sent}))
             assert (todo["due_date"], todo["due_at"]) == (day, instant)
 
-    async def test_completed_has_its_moment(self, alice: Client) -> None:
+    async def test_completed_task_has_completed_at(self, alice: Client) -> None:
         todo = await todo_of(alice, await alice.post(tasks(alice), json={"title": "x", "completed": True}))
         assert todo["completed_at"] == todo["created_at"]
 
-    async def test_passes_over_what_it_does_not_know(self, alice: Client, bob: Client) -> None:
+    async def test_unknown_members_are_ignored(self, alice: Client, bob: Client) -> None:
         sent = as_task(await bob.create(title="sent back"))
         unknown = {
             "Title": 1,
@@ -139,44 +141,44 @@ class TestCreateTask:
         assert todo["id"] != sent["id"]
         assert todo["created_at"] > sent["created_at"]
 
-    async def test_four_mistakes_have_four_pointers(self, alice: Client) -> None:
+    async def test_all_errors_are_reported_with_pointers(self, alice: Client) -> None:
         body = {"title": "", "priority": "highest", "due_date": "tomorrow", "description": 1, "id": 1, "nope": {}}
         response = await alice.post(tasks(alice), json=body)
         assert mistakes(response).keys() == {"/title", "/priority", "/due_date", "/description"}
         assert response.json()["detail"] == "The request is invalid"
 
-    async def test_needs_only_a_title(self, alice: Client) -> None:
+    async def test_create_requires_only_a_title(self, alice: Client) -> None:
         response = await alice.post(tasks(alice), json={"name": "x"})
         assert mistakes(response) == {"/title": "Required field is missing"}
 
     @pytest.mark.parametrize("body", [[], [{"title": "x"}], "x", 1, 1.5, None, True])
-    async def test_only_an_object_is_a_task(self, alice: Client, body: Any) -> None:
+    async def test_body_must_be_an_object(self, alice: Client, body: Any) -> None:
         assert mistakes(await send_raw(alice, "POST", tasks(alice), body)) == {"": "Expected an object"}
 
     @pytest.mark.parametrize(
         "content", [b"", b"{", b'{"title": "x", "y": "\xff"}', b'{"title": "x", "y": tru}', b'{"y":' + b"[" * 100_000]
     )
-    async def test_what_is_not_json_is_400(self, app: Litestar, alice: Client, content: bytes) -> None:
+    async def test_invalid_json_is_400(self, app: Litestar, alice: Client, content: bytes) -> None:
         response = await alice.post(tasks(alice), content=content, headers={"Content-Type": "application/json"})
         assert_problem(response, 400)
         assert await todo_rows(app, alice.user_id) == {}
 
-    async def test_other_types_and_sizes_are_refused(self, alice: Client) -> None:
+    async def test_wrong_media_type_and_size_are_refused(self, alice: Client) -> None:
         assert_problem(await alice.post(tasks(alice), content=b'{"title": "x"}'), 415)
         assert_problem(await alice.post(tasks(alice), json={"title": "x", "unknown": "x" * 2_000_000}), 413)
 
-    async def test_a_retry_with_its_key_makes_no_other(self, app: Litestar, alice: Client) -> None:
+    async def test_retried_create_creates_one_task(self, app: Litestar, alice: Client) -> None:
         headers = {"Idempotency-Key": "once"}
         first, second = [await alice.post(tasks(alice), json={"title": "x"}, headers=headers) for _ in range(2)]
         assert (first.json(), first.headers["location"]) == (second.json(), second.headers["location"])
         assert len(await todo_rows(app, alice.user_id)) == 1
 
-    async def test_takes_no_parameters(self, alice: Client) -> None:
+    async def test_unknown_query_parameter_is_422(self, alice: Client) -> None:
         response = await alice.post(tasks(alice) + "?status=all", json={"title": "x"})
         assert mistakes(response) == {"status": "Unknown query parameter"}
 
     @pytest.mark.parametrize("text", TEXTS)
-    async def test_any_text_comes_back_as_it_was_sent(self, alice: Client, text: str) -> None:
+    async def test_any_text_is_returned_unchanged(self, alice: Client, text: str) -> None:
         task = (await alice.post(tasks(alice), json={"title": text, "description": text})).json()
         assert (task["title"], task["description"]) == (text, text)
         assert (await alice.get(tasks(alice), params={"search": text})).json() == [task]
@@ -204,7 +206,7 @@ class PartialBody(OneTask):
             ({"title": "New", "user_id": "bob", "nope": 1}, {"title": "New"}),
         ],
     )
-    async def test_changes_only_what_is_sent(
+    async def test_partial_body_changes_only_sent_fields(
         self, alice: Client, body: dict[str, Any], changes: dict[str, Any]
     ) -> None:
         before = await alice.create(**FULL, tags=["a", "b"])
@@ -213,40 +215,42 @@ class PartialBody(OneTask):
         assert todo == before | {"version": 2, "updated_at": todo["updated_at"]} | changes
 
     @pytest.mark.parametrize("due", [None, "2026-03-02", "2026-03-02T12:00:00Z"])
-    async def test_a_due_date_takes_the_place_of_an_instant(self, alice: Client, due: str | None) -> None:
+    async def test_due_date_replaces_due_at(self, alice: Client, due: str | None) -> None:
         before = await alice.create(due_at="2026-03-01T12:00:00Z")
         assert as_task(await self.change(alice, before, {"due_date": due}))["due_date"] == due
         again = await self.change(alice, before, {"due_date": "2026-03-03"})
         assert (again["due_date"], again["due_at"]) == ("2026-03-03", None)
 
     @pytest.mark.parametrize("due", [{}, {"due_date": "2026-03-01"}, {"due_at": "2026-03-01T12:00:00Z"}])
-    async def test_what_was_got_can_be_sent_back(self, alice: Client, due: dict[str, str]) -> None:
+    async def test_unchanged_task_can_be_sent_back(self, alice: Client, due: dict[str, str]) -> None:
         before = await alice.create(description="d", priority="low", completed=True, tags=["a"], **due)
         task = (await alice.get(tasks(alice, before["id"]))).json()
         todo = await self.change(alice, before, task)
         assert todo == before | {"version": 2, "updated_at": todo["updated_at"]}
 
     @pytest.mark.parametrize("body", [{}, {"nope": 1, "id": "x"}])
-    async def test_nothing_known_changes_nothing(self, app: Litestar, alice: Client, body: dict[str, Any]) -> None:
+    async def test_body_without_known_members_changes_nothing(
+        self, app: Litestar, alice: Client, body: dict[str, Any]
+    ) -> None:
         todo = await alice.create(**FULL)
         before = await todo_rows(app, alice.user_id)
         assert await self.change(alice, todo, body) == todo
         assert await todo_rows(app, alice.user_id) == before
 
     @pytest.mark.parametrize(("name", "sent", "kept"), GOOD)
-    async def test_takes_what_the_rules_allow(self, alice: Client, name: str, sent: Any, kept: Any) -> None:
+    async def test_valid_values_are_accepted(self, alice: Client, name: str, sent: Any, kept: Any) -> None:
         todo = await self.change(alice, await alice.create(), {name: sent})
         assert (as_task(todo)[name], todo["version"]) == (kept, 2)
 
     @pytest.mark.parametrize(("name", "sent", "pointer"), BAD)
-    async def test_refuses_what_they_do_not(self, alice: Client, name: str, sent: Any, pointer: str) -> None:
+    async def test_invalid_values_are_refused(self, alice: Client, name: str, sent: Any, pointer: str) -> None:
         todo = await alice.create()
         response = await send_raw(alice, self.method, self.path(alice, todo["id"]), {name: sent, "nope": 1})
         assert mistakes(response).keys() == {pointer}
         assert (await alice.get(alice.todos(todo["id"]))).json() == todo
 
     @pytest.mark.parametrize("body", [{"title": "x"}, {}])
-    async def test_a_stale_condition_changes_nothing(self, alice: Client, body: dict[str, Any]) -> None:
+    async def test_stale_if_match_changes_nothing(self, alice: Client, body: dict[str, Any]) -> None:
         todo = await alice.create()
         path = self.path(alice, todo["id"])
         stale = await alice.request(self.method, path, json=body, headers={"If-Match": '"2"'})
@@ -267,7 +271,7 @@ class TestUpdateTask(PartialBody):
 class TestDeleteTask(OneTask):
     method: ClassVar = "DELETE"
 
-    async def test_deletes_the_todo(self, alice: Client) -> None:
+    async def test_delete_task_deletes_the_todo(self, alice: Client) -> None:
         todo, other = await alice.create(), await alice.create()
         response = await self.ask(alice, todo)
         assert (response.status_code, response.content) == (204, b"")
@@ -276,7 +280,7 @@ class TestDeleteTask(OneTask):
         assert_problem(await self.ask(alice, todo), 404, "Not found")
         assert (await alice.get(tasks(alice))).json() == [as_task(other)]
 
-    async def test_a_stale_condition_deletes_nothing(self, alice: Client) -> None:
+    async def test_stale_if_match_deletes_nothing(self, alice: Client) -> None:
         todo = await alice.create()
         assert_problem(await self.ask(alice, todo, **{"If-Match": '"2"'}), 412)
         assert (await self.ask(alice, todo, **{"If-Match": '"1"'})).status_code == 204
@@ -290,7 +294,7 @@ class TestCompleteTask(OneTask):
         return await client.patch(path, headers=headers)
 
     @pytest.mark.parametrize("kind", [None, "application/json", "text/plain", "application/x-www-form-urlencoded"])
-    async def test_without_a_body_toggles(self, alice: Client, kind: str | None) -> None:
+    async def test_complete_without_body_toggles(self, alice: Client, kind: str | None) -> None:
         headers = {"Content-Type": kind} if kind else {}
         todo = await alice.create()
         for version, completed in ((2, True), (3, False), (4, True)):
@@ -299,14 +303,14 @@ class TestCompleteTask(OneTask):
             assert (todo["completed_at"] is not None) is completed
 
     @pytest.mark.parametrize("body", [{}, {"title": "", "id": 1}])
-    async def test_a_body_that_does_not_say_toggles(self, alice: Client, body: dict[str, Any]) -> None:
+    async def test_complete_with_empty_body_toggles(self, alice: Client, body: dict[str, Any]) -> None:
         todo = await alice.create(completed=True)
         response = await alice.patch(self.path(alice, todo["id"]), json=body)
         assert (await todo_of(alice, response))["completed"] is False
 
     @pytest.mark.parametrize("before", [True, False])
     @pytest.mark.parametrize("completed", [True, False])
-    async def test_sets_what_the_body_says(self, alice: Client, before: bool, completed: bool) -> None:
+    async def test_complete_sets_the_sent_value(self, alice: Client, before: bool, completed: bool) -> None:
         todo = await alice.create(completed=before)
         body = as_task(todo) | {"title": "passed over", "completed": completed}
         first, second = [await alice.patch(self.path(alice, todo["id"]), json=body) for _ in range(2)]
@@ -316,7 +320,7 @@ class TestCompleteTask(OneTask):
         assert changed["version"] == (1 if before is completed else 2)
 
     @pytest.mark.parametrize("completed", [None, 1, 0, "true", "", [], {}])
-    async def test_refuses_what_is_no_bool(self, alice: Client, completed: Any) -> None:
+    async def test_complete_refuses_other_types_than_bool(self, alice: Client, completed: Any) -> None:
         todo = await alice.create()
         response = await alice.patch(self.path(alice, todo["id"]), json={"completed": completed})
         assert mistakes(response).keys() == {"/completed"}
@@ -333,14 +337,16 @@ class TestCompleteTask(OneTask):
             (b" " * 2_000_000, "application/json", 413),
         ],
     )
-    async def test_a_body_must_be_one(self, alice: Client, content: bytes, kind: str, status: int) -> None:
+    async def test_complete_refuses_malformed_bodies(
+        self, alice: Client, content: bytes, kind: str, status: int
+    ) -> None:
         todo = await alice.create()
         for query in ("", "?x=1"):
             path = self.path(alice, todo["id"]) + query
             assert_problem(await alice.patch(path, content=content, headers={"Content-Type": kind}), status)
         assert (await alice.get(alice.todos(todo["id"]))).json() == todo
 
-    async def test_takes_conditions(self, alice: Client) -> None:
+    async def test_complete_checks_if_match(self, alice: Client) -> None:
         todo = await alice.create()
         assert_problem(await self.ask(alice, todo, **{"If-Match": '"2"'}), 412)
         assert (await self.ask(alice, todo, **{"If-Match": '"1"'})).headers["etag"] == '"2"'
@@ -354,7 +360,7 @@ class TestCompleteTask(OneTask):
 
 
 class TestOneRowInTwoDialects:
-    async def test_each_sees_the_writes_of_the_other(self, alice: Client) -> None:
+    async def test_tasks_and_todos_show_the_same_rows(self, alice: Client) -> None:
         todo = await todo_of(alice, await alice.post(tasks(alice), json={"title": "x"}))
         one = alice.todos(todo["id"])
         tagged = (await alice.patch(one, json={"tags": ["a"], "due_at": "2026-03-01T12:00:00Z"})).json()
@@ -368,7 +374,7 @@ class TestOneRowInTwoDialects:
         assert_problem(await alice.get(tasks(alice, todo["id"])), 404, "Not found")
         assert (await alice.get(tasks(alice))).json() == []
 
-    async def test_one_id_of_two_users_is_two_tasks(self, app: Litestar, alice: Client, bob: Client) -> None:
+    async def test_same_id_of_two_users_is_two_tasks(self, app: Litestar, alice: Client, bob: Client) -> None:
         key = uuid7()
         await insert_todos(app, [todo_row(client.user_id, id=key, title=client.user_id) for client in (alice, bob)])
         await alice.put(tasks(alice, key), json={"title": "mine", "user_id": bob.user_id})
@@ -377,7 +383,7 @@ class TestOneRowInTwoDialects:
 
 
 class TestSwitchedOff:
-    async def test_there_is_nothing(self, settings: Settings) -> None:
+    async def test_disabled_tasks_dialect_is_404(self, settings: Settings) -> None:
         off = create_app(settings.model_copy(update={"tasks_dialect": False}))
         async with running(off):
             for path in ("tasks", f"tasks/{uuid7()}", f"tasks/{uuid7()}/complete"):

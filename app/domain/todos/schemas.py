@@ -66,19 +66,8 @@ class TodoReplace(TodoCreate):
     list_id: UUID | None = None
 
 
-class TodoUpdate(Body):
+class TodoUpdate(Body, patch_of=TodoCreate):
     """A JSON merge patch (RFC 7396): what is left out stays, `null` clears."""
-
-    title: Title | UnsetType = UNSET
-    description: Description | None | UnsetType = UNSET
-    completed: bool | UnsetType = UNSET
-    priority: Priority | UnsetType = UNSET
-    due_date: date | None | UnsetType = UNSET
-    due_at: Instant | None | UnsetType = UNSET
-    tags: Tags | UnsetType = UNSET
-    list_id: UUID | None | UnsetType = UNSET
-    parent_id: UUID | None | UnsetType = UNSET
-    cross_field_rules = (DUE_ONCE,)
 
 
 class TodoMove(Body):

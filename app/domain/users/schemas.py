@@ -61,12 +61,8 @@ class ProfileReplace(Body):
     time_zone: TimeZone = "UTC"
 
 
-class ProfileUpdate(Body):
+class ProfileUpdate(Body, patch_of=ProfileReplace):
     """A JSON merge patch (RFC 7396): what is left out stays, `null` clears."""
-
-    name: Name | None | UnsetType = UNSET
-    bio: Bio | None | UnsetType = UNSET
-    time_zone: TimeZone | UnsetType = UNSET
 
 
 def as_claimed(text: str) -> str:
@@ -136,14 +132,9 @@ class PreferencesReplace(_PreferencesBody):
     notifications: Notifications = field(default_factory=Notifications)
 
 
-class PreferencesUpdate(_PreferencesBody):
+class PreferencesUpdate(_PreferencesBody, patch_of=PreferencesReplace):
     """A JSON merge patch (RFC 7396), also within `notifications`."""
 
-    theme: Theme | UnsetType = UNSET
-    language: Language | UnsetType = UNSET
-    week_start: WeekStart | UnsetType = UNSET
-    default_list_id: UUID | None | UnsetType = UNSET
-    default_priority: Priority | UnsetType = UNSET
     notifications: NotificationsUpdate | UnsetType = UNSET
 
 

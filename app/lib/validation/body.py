@@ -22,6 +22,7 @@ from app.lib.text import (
     is_visible,
     nfc,
 )
+from app.lib.validation.merge_patch import BodyMeta
 
 
 class JsonSchema:
@@ -197,10 +198,10 @@ Instant = Annotated[datetime, in_utc, finite, Meta(tz=True)]
 Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 
 
-class Body(Struct, forbid_unknown_fields=True, kw_only=True):
+class Body(Struct, metaclass=BodyMeta, forbid_unknown_fields=True, kw_only=True):
     """Base of what clients send: applies the rules in its annotations and refuses unknown fields.
 
-    A subclass with `forbid_unknown_fields=False` passes them over.
+    A subclass with `forbid_unknown_fields=False` passes them over; one with `patch_of` is a merge patch of another.
     """
 
     cross_field_rules: ClassVar[tuple[AtMostOne | ExactlyOne, ...]] = ()

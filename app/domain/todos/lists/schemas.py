@@ -36,11 +36,8 @@ class ListCreate(Body):
     color: Color | None = None
 
 
-class ListUpdate(Body):
+class ListUpdate(Body, patch_of=ListCreate):
     """A JSON merge patch (RFC 7396): what is left out stays, `null` clears."""
-
-    name: Name | UnsetType = UNSET
-    color: Color | None | UnsetType = UNSET
 
 
 class ListQuery(PageQuery):

@@ -149,15 +149,10 @@ class TaskCreate(TaskBody):
         return TodoCreate(**self.todo_fields(zone))
 
 
-class TaskUpdate(TaskBody):
+class TaskUpdate(TaskBody, patch_of=TaskCreate):
     """What is left out stays, `null` clears."""
 
-    title: Title | UnsetType = UNSET
     description: StoredDescription | None | UnsetType = UNSET
-    completed: bool | UnsetType = UNSET
-    priority: SentPriority | UnsetType = UNSET
-    due_date: Due | None | UnsetType = UNSET
-    tags: Tags | None | UnsetType = UNSET
 
     @property
     def has_long_description(self) -> bool:

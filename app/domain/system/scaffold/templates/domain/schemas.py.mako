@@ -30,7 +30,7 @@ class ${singular.camel}Read(Struct):
     version: int
 
 
-class ${singular.camel}Create(Body, kw_only=True):
+class ${singular.camel}Create(Body):
     """A whole ${singular.words}: what is left out takes its default."""
 
 % for field in fields:
@@ -38,12 +38,8 @@ class ${singular.camel}Create(Body, kw_only=True):
 % endfor
 
 
-class ${singular.camel}Update(Body):
+class ${singular.camel}Update(Body, patch_of=${singular.camel}Create):
     """A JSON merge patch (RFC 7396): what is left out stays${", `null` clears" if any(field.nullable for field in fields) else ""}."""
-
-% for field in fields:
-    ${field.name}: ${field.body}${" | None" if field.nullable else ""} | UnsetType = UNSET
-% endfor
 
 
 class ${singular.camel}Query(PageQuery):

@@ -35,6 +35,8 @@ from app.lib.middleware.cors import CORSMiddleware, Preflight
 from app.lib.middleware.first_keys import FirstKeys
 from app.lib.middleware.idempotency import IdempotencyMiddleware
 from app.lib.middleware.load_shedding import LoadSheddingMiddleware
+from app.lib.middleware.loop_share import LoopShare
+from app.lib.middleware.refusal_pace import RefusalPace
 from app.lib.middleware.request_context import RequestContextMiddleware
 from app.lib.middleware.retry_after_erasure import RetryAfterErasureMiddleware
 from app.lib.middleware.user_share import UserShare
@@ -105,19 +107,21 @@ def _middleware(
     published: list[PublishedKeys],
 ) -> Iterator[MiddlewareFactory]:
     """Yield the middleware around the router, in the order of execution."""
+    pace = RefusalPace()
     yield partial(RequestContextMiddleware, settings=settings, secret=secret)
     yield partial(CORSMiddleware, origins=settings.cors_origins, headers=settings.cors_allow_headers)
     yield partial(AllowedHostsMiddleware, hosts=settings.allowed_hosts)
     yield Preflight
     if published:
         yield partial(FirstKeys, published=published)
-    yield partial(AuthenticationMiddleware, verifier=verifier, settings=settings, shared=shared)
+    yield partial(AuthenticationMiddleware, verifier=verifier, settings=settings, pace=pace, shared=shared)
     # The user is known from here on. A request that waits for its user's share must not hold a place of all users.
     if settings.max_requests_per_user:
-        yield partial(UserShare, most=settings.max_requests_per_user)
+        yield partial(UserShare, most=settings.max_requests_per_user, pace=pace)
     if settings.max_requests_in_flight:
         address = ClientAddress(settings.trusted_proxies)
         yield partial(LoadSheddingMiddleware, most=settings.max_requests_in_flight, address=address)
+    yield LoopShare
     # These two ask the database, so what is above bounds how many of them run.
     yield RetryAfterErasureMiddleware
     yield partial(IdempotencyMiddleware, store=DatabaseAnswers(), body_limit=settings.body_limit)

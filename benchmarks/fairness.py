@@ -2,6 +2,10 @@
 
 Run by `python -m benchmarks.hostile`. An honest user's p99 under an attack should stay below five times its calm p99,
 without a single 503.
+
+Server, load generator and PostgreSQL share the machine's cores. The times that count are therefore those without the
+time for which the client or the server was ready and waited for a core (`/proc/PID/schedstat`); the table shows the
+others, too. `lag` is what the server's event loop kept a timer waiting while it used CPU itself.
 """
 
 import asyncio
@@ -18,14 +22,16 @@ from dataclasses import dataclass, field
 from itertools import count, permutations
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
+from pathlib import Path
 
 import asyncpg
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.database import fetch
+from benchmarks.monitored import SAMPLE
 from benchmarks.servers import HOST, Running
-from benchmarks.traffic import SHOT_SECONDS, Client, Issuer, Memory, forged, post, request
+from benchmarks.traffic import KID, SHOT_SECONDS, Client, Issuer, Memory, forged, post, request
 
 ATTACKER = "mallory"
 HONEST_USERS = 12  # in turn, so that none of them meets the rate limit
@@ -43,6 +49,7 @@ class Stage:
     issuer: Issuer
     database_url: str
     token: str
+    lag_file: Path
     todos: list[str] = field(default_factory=list)
     answers: Counter[str] = field(default_factory=Counter)
 
@@ -175,6 +182,28 @@ async def new_statements(stage: Stage) -> None:
     await stage.repeat(page, 16)
 
 
+async def busy(stage: Stage) -> None:
+    """Nothing hostile: small requests on 16 connections, as fast as they are answered."""
+    await stage.repeat(lambda: request(stage.token, stage.path(f"todos/{stage.todos[0]}")), 16)
+
+
+async def large_pages(stage: Stage) -> None:
+    """Pages of 1 MB on 16 connections, read at once."""
+    await stage.repeat(lambda: request(stage.token, stage.path("todos?limit=100&sort=created_at")), 16)
+
+
+async def bad_tokens(stage: Stage) -> None:
+    """Tokens that nobody signed, each on a connection of its own."""
+
+    async def shoot() -> None:
+        while True:
+            client = Client(stage.server.port)
+            stage.answers[await client.send(request(forged(kid=KID)))] += 1
+            await client.close()
+
+    await asyncio.gather(*(shoot() for _ in range(64)))
+
+
 def patch(stage: Stage, todo_id: str) -> bytes:
     body = b'{"title": "Again"}'
     more = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
@@ -182,6 +211,7 @@ def patch(stage: Stage, todo_id: str) -> bytes:
 
 
 ATTACKS: dict[str, Callable[[Stage], Awaitable[None]]] = {
+    "control: a busy user": busy,
     "505 slow bodies": slow_bodies,
     "40 PATCHes of a locked row": locked_row,
     "40 batches": batches,
@@ -192,29 +222,72 @@ ATTACKS: dict[str, Callable[[Stage], Awaitable[None]]] = {
     "text hostile to search": hostile_text,
     "silent issuer, made-up keys": silent_issuer,
     "new sorts and filters": new_statements,
+    "large pages, read at once": large_pages,
+    "bad tokens, new connections": bad_tokens,
 }
 
 
 @dataclass(frozen=True)
+class Shot:
+    """One request of an honest user, in milliseconds; `waited` is for a core, in the client or the server."""
+
+    status: int
+    elapsed: float
+    waited: float
+
+    @property
+    def served(self) -> float:
+        return max(self.elapsed - self.waited, 0.0)
+
+
+@dataclass
 class Seen:
-    """What honest users saw: statuses with milliseconds, and the times of health checks."""
+    """What honest users saw, and what the server did meanwhile."""
 
-    requests: list[tuple[int, float]]
-    health: list[tuple[int, float]]
+    requests: list[Shot] = field(default_factory=list)
+    health: list[Shot] = field(default_factory=list)
+    memory: float = 0.0  # MiB
+    cpu: float = 0.0  # of the event loop's thread, as a share of the time
+    lag: list[float] = field(default_factory=list)  # milliseconds
 
-    def quantile(self, at: float) -> float:
-        times = sorted(milliseconds for _, milliseconds in self.requests)
-        return times[int((len(times) - 1) * at)] if times else float("nan")
+    def elapsed(self, at: float) -> float:
+        return quantile([shot.elapsed for shot in self.requests], at)
+
+    def served(self, at: float) -> float:
+        return quantile([shot.served for shot in self.requests], at)
 
     def count(self, status: int) -> int:
-        return sum(each == status for each, _ in (*self.requests, *self.health))
+        return sum(shot.status == status for shot in (*self.requests, *self.health))
 
 
-def be_honest(port: int, tokens: dict[str, str], ready: Event, over: Event, told: "Queue[Seen]") -> None:
+def quantile(values: list[float], at: float) -> float:
+    return sorted(values)[int((len(values) - 1) * at)] if values else float("nan")
+
+
+def scheduled(process: int | str) -> tuple[float, float]:
+    """Return for how many milliseconds the main thread of a process has run, and has waited for a core."""
+    run, waited, _ = Path(f"/proc/{process}/schedstat").read_text().split()
+    return int(run) / 1e6, int(waited) / 1e6
+
+
+def waited_for_core(server: int) -> float:
+    return scheduled("self")[1] + scheduled(server)[1]
+
+
+@dataclass(frozen=True)
+class Target:
+    """The server that honest users ask."""
+
+    port: int
+    process: int
+    tokens: dict[str, str]
+
+
+def be_honest(target: Target, ready: Event, over: Event, results: "Queue[Seen]") -> None:
     """Read and write as frontends do, and check the health, in a process of its own."""
-    seen = Seen([], [])
+    seen, server, tokens = Seen(), target.process, target.tokens
     ready.set()
-    connection = http.client.HTTPConnection(HOST, port, timeout=SHOT_SECONDS)
+    connection = http.client.HTTPConnection(HOST, target.port, timeout=SHOT_SECONDS)
     for turn in count():
         if over.is_set():
             break
@@ -222,7 +295,7 @@ def be_honest(port: int, tokens: dict[str, str], ready: Event, over: Event, told
         method, body = random.choice([("GET", None), ("GET", None), ("POST", '{"title": "Water the plants"}')])
         is_check = turn % 10 == 0
         path, method, body = ("/api/health", "GET", None) if is_check else (f"/api/{user}/todos", method, body)
-        start = time.perf_counter()
+        start, waited = time.perf_counter(), waited_for_core(server)
         try:
             headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
             connection.request(method, path, body, headers)
@@ -232,32 +305,46 @@ def be_honest(port: int, tokens: dict[str, str], ready: Event, over: Event, told
         except (OSError, http.client.HTTPException):
             connection.close()
             status = 0
-        (seen.health if is_check else seen.requests).append((status, (time.perf_counter() - start) * 1000))
+        elapsed = (time.perf_counter() - start) * 1000
+        shot = Shot(status, elapsed, waited_for_core(server) - waited)
+        (seen.health if is_check else seen.requests).append(shot)
         over.wait(HONEST_PAUSE)
-    told.put(seen)
+    results.put(seen)
 
 
-async def watch(stage: Stage, attack: Callable[[Stage], Awaitable[None]] | None, seconds: float) -> tuple[Seen, float]:
-    """Let honest users go on for so long, under an attack or in peace; give what they saw, and the most memory."""
+async def watch(stage: Stage, attack: Callable[[Stage], Awaitable[None]] | None, seconds: float) -> Seen:
+    """Let honest users go on for so long, under an attack or in peace."""
     context = multiprocessing.get_context("spawn")
-    ready, over, told = context.Event(), context.Event(), context.Queue()
+    ready, over, results = context.Event(), context.Event(), context.Queue()
     tokens = {user: stage.issuer.token(user) for user in (f"honest-{number}" for number in range(HONEST_USERS))}
-    process = context.Process(target=be_honest, args=(stage.server.port, tokens, ready, over, told), daemon=True)
+    server = stage.server.process.pid
+    arguments = (Target(stage.server.port, server, tokens), ready, over, results)
+    process = context.Process(target=be_honest, args=arguments, daemon=True)
     process.start()
     await asyncio.to_thread(ready.wait, SHOT_SECONDS)
+    since, ran = time.time(), scheduled(server)[0]
     task = asyncio.ensure_future(attack(stage)) if attack else None
     memory = Memory(stage.server.process)
     with memory.watched():
         await asyncio.sleep(seconds)
         over.set()
-        seen = await asyncio.to_thread(told.get, timeout=2 * SHOT_SECONDS)
+        seen: Seen = await asyncio.to_thread(results.get, timeout=2 * SHOT_SECONDS)
+    seen.memory = max(memory.samples)
+    seen.cpu = (scheduled(server)[0] - ran) / 1000 / (time.time() - since)
+    seen.lag = own_lag(stage.lag_file, since)
     process.join(SHOT_SECONDS)
     if task:
         task.cancel()
         for result in await asyncio.gather(task, return_exceptions=True):
             if isinstance(result, Exception):
                 raise result
-    return seen, max(memory.samples)
+    return seen
+
+
+def own_lag(file: Path, since: float) -> list[float]:
+    """Return the milliseconds of each tick's delay that the server's own CPU time explains."""
+    samples = SAMPLE.iter_unpack(file.read_bytes())
+    return [min(late, cpu) * 1000 for moment, late, cpu in samples if moment >= since]
 
 
 async def prepare(stage: Stage) -> None:
@@ -279,38 +366,74 @@ async def prepare(stage: Stage) -> None:
     stage.todos = [row["id"] for row in rows]
 
 
-async def compare(stage: Stage, only: list[str], seconds: float, console: Console) -> None:
-    """Run the attacks one after the other, and print what honest users saw of them."""
+COLUMNS = (
+    "attack",
+    "p50 calm",
+    "p50",
+    "p99 calm",
+    "p99",
+    "times",
+    "wall p99",
+    "times",
+    "lag p99",
+    "loop",
+    "health",
+    "503",
+    "other",
+    "MiB",
+    "answers",
+)
+
+
+async def compare(stage: Stage, only: list[str], seconds: float, rounds: int, console: Console) -> None:
+    """Run the attacks one after the other, calm and attacked in turn, and print what honest users saw."""
     await prepare(stage)
-    table = Table(title="honest users, calm and under the attack of one user (times in ms)")
-    for name in (
-        "attack",
-        "p50 calm",
-        "p50",
-        "p99 calm",
-        "p99",
-        "times",
-        "health max",
-        "503",
-        "other",
-        "MiB",
-        "answers",
-    ):
+    table = Table(title="honest users, calm and under the attack of one user (ms, without waits for a core)")
+    for name in COLUMNS:
         table.add_column(name, justify="left" if name in ("attack", "answers") else "right")
     await watch(stage, None, 2)
     for name, attack in ATTACKS.items():
         if only and not any(part in name for part in only):
             continue
-        calm, _ = await watch(stage, None, seconds)
         stage.answers.clear()
-        seen, memory = await watch(stage, attack, seconds)
-        times = seen.quantile(0.99) / calm.quantile(0.99)
-        other = sum(status not in (200, 201, 503) for status, _ in (*seen.requests, *seen.health))
-        health = max((milliseconds for _, milliseconds in seen.health), default=float("nan"))
-        bad = not times <= MOST_TIMES_SLOWER or seen.count(503) or other
-        figures = (calm.quantile(0.5), seen.quantile(0.5), calm.quantile(0.99), seen.quantile(0.99), times, health)
-        answers = ", ".join(f"{status}: {number}" for status, number in sorted(stage.answers.items()))
-        cells = (*(f"{figure:.1f}" for figure in figures), str(seen.count(503)), str(other), f"{memory:.0f}", answers)
-        table.add_row(name, *cells, style="red" if bad else "")
-        await asyncio.sleep(1)
+        calm, seen = Seen(), Seen()
+        for _ in range(rounds):
+            _add(calm, await watch(stage, None, seconds))
+            _add(seen, await watch(stage, attack, seconds))
+            await asyncio.sleep(1)
+        table.add_row(name, *_cells(calm, seen, rounds, stage), style="red" if _is_bad(calm, seen) else "")
     console.print(table)
+
+
+def _add(total: Seen, seen: Seen) -> None:
+    total.requests += seen.requests
+    total.health += seen.health
+    total.lag += seen.lag
+    total.cpu += seen.cpu
+    total.memory = max(total.memory, seen.memory)
+
+
+def _others(seen: Seen) -> int:
+    return sum(shot.status not in (200, 201, 503) for shot in (*seen.requests, *seen.health))
+
+
+def _is_bad(calm: Seen, seen: Seen) -> bool:
+    is_slow = not seen.served(0.99) <= MOST_TIMES_SLOWER * calm.served(0.99)
+    return is_slow or seen.count(503) > 0 or _others(seen) > 0
+
+
+def _cells(calm: Seen, seen: Seen, rounds: int, stage: Stage) -> list[str]:
+    lags = f"{quantile(calm.lag, 0.99):.1f} / {quantile(seen.lag, 0.99):.1f}"
+    return [
+        *(f"{one.served(at):.1f}" for at in (0.5, 0.99) for one in (calm, seen)),
+        f"{seen.served(0.99) / calm.served(0.99):.1f}",
+        f"{calm.elapsed(0.99):.0f} / {seen.elapsed(0.99):.0f}",
+        f"{seen.elapsed(0.99) / calm.elapsed(0.99):.1f}",
+        lags,
+        f"{calm.cpu / rounds:.0%} / {seen.cpu / rounds:.0%}",
+        f"{max((shot.elapsed for shot in seen.health), default=float('nan')):.0f}",
+        str(seen.count(503)),
+        str(_others(seen)),
+        f"{seen.memory:.0f}",
+        ", ".join(f"{status}: {number}" for status, number in sorted(stage.answers.items())),
+    ]

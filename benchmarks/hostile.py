@@ -20,6 +20,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import psutil
 from rich.console import Console
@@ -28,7 +30,8 @@ from rich.table import Table
 from app.db.supervisor import EmbeddedPostgresError
 from benchmarks.database import BenchmarkError, environment, manage, scratch_database
 from benchmarks.fairness import ATTACKER, Stage, compare
-from benchmarks.servers import HOST, SERVERS, Running, running
+from benchmarks.monitored import LAG_FILE
+from benchmarks.servers import HOST, MONITORED, SERVERS, Running, running
 from benchmarks.traffic import HONEST, KID, MIB, SHOT_SECONDS, Client, Issuer, Memory, chunked, forged, post, request
 
 MALLORIES = 200
@@ -242,9 +245,10 @@ def run_fairness(options: argparse.Namespace) -> None:
             "DATABASE_POOL_OVERFLOW": "10",
         }
         manage("migrate", env=env)
-        server = stack.enter_context(running(SERVERS["app"], env))
-        stage = Stage(server, issuer, url, issuer.token(ATTACKER))
-        asyncio.run(compare(stage, options.only, options.each, console))
+        lag_file = Path(stack.enter_context(NamedTemporaryFile()).name)
+        server = stack.enter_context(running(MONITORED, env | {LAG_FILE: str(lag_file)}))
+        stage = Stage(server, issuer, url, issuer.token(ATTACKER), lag_file)
+        asyncio.run(compare(stage, options.only, options.each, options.rounds, console))
 
 
 def main() -> int:
@@ -256,6 +260,7 @@ def main() -> int:
     parser.add_argument("--database-url", help="a PostgreSQL where databases can be created; else the embedded one")
     parser.add_argument("--part", choices=("flood", "fairness", "all"), default="all", help="of the run (all)")
     parser.add_argument("--each", type=float, default=10, help="seconds of each attack of one user (10)")
+    parser.add_argument("--rounds", type=int, default=1, help="of calm and attack in turn, for each attack (1)")
     parser.add_argument("--only", action="append", default=[], help="those attacks with this in their name")
     parser.add_argument("--rate-limit", type=int, default=0, help="requests of a user in a minute (0: none)")
     options = parser.parse_args()

@@ -38,6 +38,7 @@ def uvicorn(application: str) -> tuple[str, ...]:
 
 
 APP = ("manage.py", "run", "--host", HOST, "--port", "{port}")
+MONITORED = Server("app", "this app, with a sampler of lag", "app", ("-m", "benchmarks.monitored", *APP[1:]))
 PEER = uvicorn("benchmarks.peers.fastapi_sqlmodel.main:app")
 SERVERS = {
     server.name: server

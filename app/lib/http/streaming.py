@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import msgspec
@@ -33,16 +33,18 @@ class Streamed(Response[Any]):
         first = await anext(self._chunks, b"")  # before the answer begins: what fails here is answered as elsewhere
         if scope["state"].get("is_head"):
             await self._chunks.aclose()
-        tasks = [asyncio.ensure_future(self._send(first, send)), asyncio.ensure_future(_left(receive))]
+        presence = asyncio.timeout(None)
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            sent, _ = await asyncio.gather(*tasks, return_exceptions=True)
-            await self._chunks.aclose()
-        if isinstance(sent, Exception):
-            raise sent
+            async with aclosing(self._chunks), presence:
+                # The chunks are made in the request's own task, where their time is charged to its user.
+                listener = asyncio.create_task(_expire_when_left(receive, presence))
+                try:
+                    await self._send(first, send)
+                finally:
+                    listener.cancel()
+        except TimeoutError:
+            if not presence.expired():
+                raise
 
     async def _send(self, first: bytes, send: Send) -> None:
         headers = [(b"content-type", str(self.media_type).encode()), *header_pairs(self.headers)]
@@ -83,6 +85,8 @@ async def _body(send: Send, body: bytes, *, more: bool) -> None:
         await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+async def _expire_when_left(receive: Receive, presence: asyncio.Timeout) -> None:
+    with suppress(Exception):  # a client that cannot be received from has left, too
+        while (await receive())["type"] != "http.disconnect":
+            pass
+    presence.reschedule(asyncio.get_running_loop().time())

@@ -4,8 +4,7 @@
 """
 
 import asyncio
-import time
-from enum import Enum, auto
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,27 +15,30 @@ from app.lib.errors import ApiError, BadRequest, Overloaded, RequestTimeout
 from app.lib.http.asgi import security_headers
 from app.lib.http.authority import from_absolute_target, judged_by
 from app.lib.http.client_address import holder_of
+from app.lib.http.client_patience import MIN_BYTES_PER_SECOND, Patience, Phase
 from app.lib.http.connections import Flow, GentleTransport, OpenConnections
 from app.lib.http.own_response import own_response
+from app.lib.http.parsing_turns import PieceReader, SiteTurns
 from app.lib.http.request_parser import RequestParser, fault_in_head, is_plain_head
 from app.lib.http.unread_responses import ReadingWatch, UnreadResponses
 from app.lib.settings import Settings
 
 MAX_HEADER_BYTES = 64 * 1024
-PIECE_BYTES = 4 * 1024
-TURN_SECONDS = 0.001  # of parsing what one connection sent, before others have their turn
 MAX_REST_BYTES = 256 * 1024  # of a body behind its response: a connection with a smaller rest is kept
 MAX_FRAMING_BYTES = 64 * 1024  # of a body: heads of chunks, their extensions, trailers
 FRAMING_OF_A_BYTE = 8  # more for each byte of content: a chunk of one byte has 5
-MIN_BYTES_PER_SECOND = 1024  # of a body, and of an answer that is read: a bad mobile line has twice that
 
 
-class _Phase(Enum):
-    """What of a request is to come."""
+@dataclass(frozen=True)
+class Bounds:
+    """What all connections of a process share."""
 
-    HEADERS = auto()
-    BODY = auto()
-    NOTHING = auto()
+    patience: float  # seconds
+    fixed: list[tuple[bytes, bytes]]  # headers of every response
+    root: str  # the path of references in the server's own responses
+    unread: UnreadResponses
+    open_: OpenConnections
+    turns: SiteTurns
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -47,34 +49,17 @@ class BoundedHttp(HttpToolsProtocol):
     """
 
     flow: Flow
-    _phase = _Phase.HEADERS
-    _bytes = 0  # of this phase
-    _since: float | None = None  # when the client's turn began
-    _timer: asyncio.TimerHandle | None = None
     _is_over = False  # nothing more is parsed
     _fault: ApiError | None = None  # in the head that is being parsed
     _last_error: ApiError | None = None  # to be sent when all before it is answered
     _given_up: tuple[RequestResponseCycle, ApiError] | None = None
     _content = 0  # bytes of the body
     _rest = 0  # bytes of the body that came behind its response
-    _to_parse = b""  # when this connection has its next turn
 
-    def __init__(
-        self,
-        *arguments: Any,
-        patience: float,
-        fixed: list[tuple[bytes, bytes]],
-        root: str,
-        unread: UnreadResponses,
-        open_: OpenConnections,
-        **options: Any,
-    ) -> None:
+    def __init__(self, *arguments: Any, bounds: Bounds, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._unread_responses = unread
-        self._patience = patience
-        self._open = open_
-        self._fixed = fixed
-        self._root = root
+        self._bounds = bounds
+        self._patience = Patience(bounds.patience, self._is_turn_of_server, self._expire)
         self.parser = RequestParser(self)  # type: ignore[assignment]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -82,10 +67,13 @@ class BoundedHttp(HttpToolsProtocol):
         super().connection_made(transport)
         self.flow = Flow(transport)
         address = self.client[0] if self.client else None
-        self._site = self._open.add(address)
-        self._reading = ReadingWatch(transport, self._patience, self._patience * MIN_BYTES_PER_SECOND)
-        self._gentle = GentleTransport(self._reading, self.flow, self._open, self._site, self._is_all_read)
-        if self._open.has_place(self._site, address, len(self.connections)):
+        open_ = self._bounds.open_
+        self._site = open_.add(address)
+        self._pieces = PieceReader(self._receive_piece, self.flow, self._bounds.turns, self._site)
+        seconds = self._bounds.patience
+        self._reading = ReadingWatch(transport, seconds, seconds * MIN_BYTES_PER_SECOND)
+        self._gentle = GentleTransport(self._reading, self.flow, open_, self._site, self._is_all_read)
+        if open_.has_place(self._site, address, len(self.connections)):
             self._watch()
         else:
             self._refuse(Overloaded())
@@ -94,38 +82,17 @@ class BoundedHttp(HttpToolsProtocol):
         """Stop all timers."""
         super().connection_lost(exc)
         self._is_over = True
-        self._open.remove(self._site)
+        self._bounds.open_.remove(self._site)
         self._gentle.lose()
-        self._stop_watching()
+        self._patience.stop()
         self._reading.stop()
 
     def data_received(self, data: bytes) -> None:
         """Parse, then see whose turn it is."""
         if self._is_over or self._gentle.is_closing():
             self._gentle.drop(len(data))
-        elif len(data) <= PIECE_BYTES and not self._to_parse:
-            self._receive_piece(data)
         else:
-            self._parse(self._to_parse + data)
-
-    def _parse(self, data: bytes) -> None:
-        """Parse in small pieces, for bounds are checked after each; let others have a turn now and then."""
-        self._to_parse = b""
-        until = time.monotonic() + TURN_SECONDS
-        for start in range(0, len(data), PIECE_BYTES):
-            if start and time.monotonic() > until:
-                self._to_parse = data[start:]
-                self.flow.hold()
-                self.loop.call_soon(self._go_on)
-                return
-            self._receive_piece(data[start : start + PIECE_BYTES])
-
-    def _go_on(self) -> None:
-        if not self._is_over:
-            self._parse(self._to_parse)
-        if self._is_over or not self._to_parse:
-            self._to_parse = b""
-            self.flow.release()
+            self._pieces.receive(data)
 
     def _receive_piece(self, data: bytes) -> None:
         if self._is_over or self._gentle.is_closing():
@@ -133,13 +100,14 @@ class BoundedHttp(HttpToolsProtocol):
         super().data_received(data)
         if self._is_over or self._gentle.is_closing():
             return
-        if self._phase is _Phase.NOTHING and self._answer_is_due:
-            self._stop_watching()
+        patience = self._patience
+        if patience.phase is Phase.NOTHING and self._answer_is_due:
+            patience.stop()
             return
-        self._bytes += len(data)
-        if self._phase is _Phase.HEADERS and self._bytes > MAX_HEADER_BYTES:
+        patience.received += len(data)
+        if patience.phase is Phase.HEADERS and patience.received > MAX_HEADER_BYTES:
             self._refuse(BadRequest("The headers are too large"))
-        elif self._phase is not _Phase.BODY or self._may_go_on(len(data)):
+        elif patience.phase is not Phase.BODY or self._may_go_on(len(data)):
             self._watch()
 
     def _may_go_on(self, size: int) -> bool:
@@ -148,18 +116,18 @@ class BoundedHttp(HttpToolsProtocol):
             self._rest += size
             if self._rest > MAX_REST_BYTES:
                 self._end_gently()
-        elif self._bytes - self._content > MAX_FRAMING_BYTES + FRAMING_OF_A_BYTE * self._content:
+        elif self._patience.received - self._content > MAX_FRAMING_BYTES + FRAMING_OF_A_BYTE * self._content:
             self._refuse(BadRequest("The body has too much besides its content: chunk extensions, trailers"))
         return not self._is_over
 
     def on_message_begin(self) -> None:
         """Begin to count."""
         super().on_message_begin()
-        self._enter(_Phase.HEADERS)
+        self._patience.enter(Phase.HEADERS)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, and no trailer."""
-        if self._phase is _Phase.HEADERS:
+        if self._patience.phase is Phase.HEADERS:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -170,7 +138,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_headers_complete()
         self.cycle.transport = self._gentle  # type: ignore[assignment]
         self._content = self._rest = 0
-        self._enter(_Phase.BODY)
+        self._patience.enter(Phase.BODY)
         if self.expect_100_continue:
             self.cycle.send = partial(_send_without_continue, self.cycle, self.cycle.send)  # type: ignore[method-assign]
         self.cycle.send = partial(self._send, self.cycle, self.cycle.send)  # type: ignore[method-assign]
@@ -193,7 +161,7 @@ class BoundedHttp(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Expect nothing more of the request, if this is its end."""
         if not self.parser.is_cut_short:  # type: ignore[attr-defined]
-            self._enter(_Phase.NOTHING)
+            self._patience.enter(Phase.NOTHING)
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -231,52 +199,35 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _is_all_read(self) -> bool:
         """Return whether the client sent all of a request, and nothing behind it that is not parsed."""
-        return self._phase is _Phase.NOTHING and not self._is_over and not self._to_parse
+        return self._patience.phase is Phase.NOTHING and not self._is_over and not self._pieces.has_unparsed
 
     def _end_gently(self) -> None:
         """Parse nothing more, and close behind what is written."""
         self._is_over = True
-        self._stop_watching()
+        self._patience.stop()
         self._gentle.close()
 
-    def _enter(self, phase: _Phase) -> None:
-        self._phase, self._bytes, self._since = phase, 0, None
-
     def _watch(self) -> None:
-        if self._since is None:
-            self._since = self.loop.time()
-            if self._phase is _Phase.BODY:
-                self._watch_body()
-        if self._timer is None:
-            self._timer = self.loop.call_later(self._patience, self._check)
+        if self._patience.phase is Phase.BODY and not self._patience.has_begun:
+            self._watch_body()
+        self._patience.watch()
 
     def _watch_body(self) -> None:
         """Let the body be given up; the request was handed over just now, and is not begun before this returns."""
         self.cycle.receive = partial(self._receive, self.cycle, self.cycle.receive)  # type: ignore[method-assign]
 
-    def _stop_watching(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _is_turn_of_server(self) -> bool:
+        is_waited_for = self._patience.phase is not Phase.BODY or self.cycle.waiting_for_100_continue
+        return self.flow.read_paused or (self._answer_is_due and is_waited_for)
 
-    def _check(self) -> None:
-        """End the client's turn, unless it was not theirs, or they are as fast as can be asked of them."""
-        self._timer = None
+    def _expire(self) -> None:
+        """End the turn of a client that was too slow."""
         if self._gentle.is_closing():
             return
-        now = self.loop.time()
-        in_body = self._phase is _Phase.BODY
-        is_ours = self.flow.read_paused or (
-            self._answer_is_due and (not in_body or self.cycle.waiting_for_100_continue)
-        )
-        if is_ours or self._since is None:
-            self._since = now
-        until = self._since + self._patience + (self._bytes / MIN_BYTES_PER_SECOND if in_body else 0)
-        if now < until:
-            self._timer = self.loop.call_at(until, self._check)
-        elif in_body and self._answer_is_due:
+        in_body = self._patience.phase is Phase.BODY
+        if in_body and self._answer_is_due:
             self._end(RequestTimeout())
-        elif self._phase is _Phase.HEADERS and self._bytes:
+        elif self._patience.phase is Phase.HEADERS and self._patience.received:
             self._refuse(RequestTimeout())
         elif in_body:
             self._end_gently()
@@ -285,7 +236,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _give_up_on_body(self, error: ApiError) -> None:
         """Let the application answer: what waits for the body gets an error in its place."""
-        if self._since is None:
+        if not self._patience.has_begun:
             self._watch_body()
         self._given_up = (self.cycle, error)
         self.cycle.keep_alive = False
@@ -299,11 +250,11 @@ class BoundedHttp(HttpToolsProtocol):
 
     async def _send(self, cycle: RequestResponseCycle, send: ASGISendCallable, message: ASGISendEvent) -> None:
         """Send, and return when the client has read: until then the request is in progress, for its user."""
-        if cycle is self.cycle and self._phase is _Phase.BODY and self._rest_is_large():
+        if cycle is self.cycle and self._patience.phase is Phase.BODY and self._rest_is_large():
             cycle.keep_alive = False  # the response says so, and nobody sends another request
         await send(message)
         if self.flow.write_paused and not cycle.disconnected:
-            await self._unread_responses.drain(holder_of(cycle.scope), self.transport, self.flow.drain)  # type: ignore[arg-type]
+            await self._bounds.unread.drain(holder_of(cycle.scope), self.transport, self.flow.drain)  # type: ignore[arg-type]
 
     def _rest_is_large(self) -> bool:
         length = next((value for name, value in self.headers if name == b"content-length"), None)
@@ -318,10 +269,10 @@ class BoundedHttp(HttpToolsProtocol):
     def _end(self, error: ApiError) -> None:
         """Parse nothing more; answer the request at fault, once those before it are answered, and close."""
         self._is_over = True
-        self._stop_watching()
-        if self._phase is _Phase.BODY and self._answer_is_due:
+        self._patience.stop()
+        if self._patience.phase is Phase.BODY and self._answer_is_due:
             self._give_up_on_body(error)
-        elif self._phase is _Phase.BODY:  # answered before its body came
+        elif self._patience.phase is Phase.BODY:  # answered before its body came
             self._gentle.close()
         elif self._answer_is_due:
             self._last_error = error
@@ -330,7 +281,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _write_and_close(self, error: ApiError) -> None:
         """Answer in the application's place."""
-        self.transport.write(own_response(error, self._fixed, self._root))
+        self.transport.write(own_response(error, self._bounds.fixed, self._bounds.root))
         self._gentle.close()
 
 
@@ -343,11 +294,12 @@ async def _send_without_continue(cycle: RequestResponseCycle, send: ASGISendCall
 
 def bounded_http(settings: Settings) -> Any:
     """Give the protocol as uvicorn takes it, bounded as the settings say."""
-    return partial(
-        BoundedHttp,
+    bounds = Bounds(
         patience=settings.client_timeout,
         fixed=security_headers(settings),
         root=f"{settings.root_path}/",
         unread=UnreadResponses(),
         open_=OpenConnections(settings.max_connections, settings.trusted_proxies),
+        turns=SiteTurns(),
     )
+    return partial(BoundedHttp, bounds=bounds)

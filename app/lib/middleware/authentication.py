@@ -1,15 +1,16 @@
 """Authentication middleware."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Protocol
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from app.lib.auth.guards import MAX_USER_ID, owns, user_in
 from app.lib.auth.tokens import Identity, TokenVerifier
-from app.lib.errors import ApiError, Forbidden, InvalidToken, MissingToken
+from app.lib.errors import ApiError, Forbidden, InvalidToken, MissingToken, TooManyRequests
 from app.lib.http.asgi import problem_response
 from app.lib.http.client_address import ClientAddress, rate_limit_bucket
+from app.lib.middleware.refusal_pace import RefusalPace
 from app.lib.rate_limit import RateLimit, Shared
 from app.lib.settings import Settings
 
@@ -30,8 +31,16 @@ class AuthenticationMiddleware:
     Unknown paths are closed too. `open_paths` are the exact paths that a deployment opened.
     """
 
-    def __init__(self, app: ASGIApp, verifier: TokenVerifier, settings: Settings, shared: Shared | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        verifier: TokenVerifier,
+        settings: Settings,
+        pace: RefusalPace,
+        shared: Shared | None = None,
+    ) -> None:
         self._app = app
+        self._pace = pace
         self._verifier = verifier
         self._open_paths = frozenset(settings.open_paths)
         self._address = ClientAddress(settings.trusted_proxies)
@@ -46,6 +55,8 @@ class AuthenticationMiddleware:
                 await self._authorize(scope)
             except ApiError as error:  # answered here, for what stands outside marks answers, not exceptions
                 app = problem_response(error, scope)
+                if isinstance(error, TooManyRequests):
+                    await self._pace.wait(self._refused(scope), receive)
         await app(scope, receive, send)
 
     async def _authorize(self, scope: Scope) -> None:
@@ -54,6 +65,10 @@ class AuthenticationMiddleware:
         user_id = user_in(scope["path"])
         if user_id is not None and not owns(identity, user_id):
             raise Forbidden
+
+    def _refused(self, scope: Scope) -> Hashable:
+        user: Identity | None = scope.get("user")
+        return user.id if user else (rate_limit_bucket(self._address.of(scope)),)
 
     async def _identify(self, scope: Scope) -> Identity:
         """Only failures count against an address: behind the same one there may be honest users."""

@@ -8,6 +8,7 @@ import pytest
 
 from app.lib.auth.tokens import Identity
 from app.lib.middleware import user_share
+from app.lib.middleware.refusal_pace import RefusalPace
 from app.lib.middleware.user_share import MAX_WAITING, UserShare
 from tests.asgi import http_scope
 
@@ -21,7 +22,7 @@ class Door:
         self.entered: list[str] = []
         self.received: list[Any] = []
         self._over: dict[str, asyncio.Event] = {}
-        self.share = UserShare(self._app, MOST)
+        self.share = UserShare(self._app, MOST, RefusalPace())
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
         self.entered.append(scope["name"])

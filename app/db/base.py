@@ -2,10 +2,25 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 from uuid import UUID
 
-from sqlalchemy import DateTime, Integer, MetaData, Table, Text, Uuid, bindparam, column, func, inspect, select, table
+from sqlalchemy import (
+    DateTime,
+    FromClause,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    bindparam,
+    column,
+    func,
+    inspect,
+    select,
+    table,
+)
+from sqlalchemy.orm import Mapper, declared_attr
 from sqlmodel import Field, SQLModel
 from uuid_utils.compat import uuid7
 
@@ -31,25 +46,45 @@ metadata = MetaData(
 )
 
 
+# now() is when the transaction began; one that waited for the row may have begun before the last write.
+WRITTEN_NOW = func.greatest(func.now(), column("updated_at", DateTime(timezone=True)))
+
+
 class Base(SQLModel):
     """Base of all tables."""
 
     metadata = metadata
+    __table__: ClassVar[FromClause]
+    __mapper__: ClassVar[Mapper[Any]]
 
 
 class Timestamps(SQLModel):
     """When a row was made and last written, by the database's clock."""
 
-    created_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
-    updated_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
+    __mapper_args__: ClassVar[dict[str, Any]] = {"eager_defaults": True}  # an update returns `updated_at`
+
+    created_at: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()}
+    )
+    updated_at: datetime = Field(
+        default=None,
+        sa_type=DateTime(timezone=True),
+        sa_column_kwargs={"server_default": func.now(), "onupdate": WRITTEN_NOW},
+    )
 
 
 class Owned(Timestamps, Base):
     """A row of one user. The owner leads the key, so that a user's rows lie together and references stay inside."""
 
-    user_id: str = Field(primary_key=True, sa_type=Text, foreign_key="users.id", ondelete="CASCADE")
+    # The repository sets the user of a new instance.
+    user_id: str = Field(default=None, primary_key=True, sa_type=Text, foreign_key="users.id", ondelete="CASCADE")
     id: UUID = Field(default_factory=uuid7, primary_key=True, sa_type=Uuid)
     version: int = Field(default=1, sa_type=Integer, sa_column_kwargs={"server_default": "1"})
+
+    @declared_attr.directive
+    def __mapper_args__(cls) -> dict[str, Any]:  # noqa: N805 - a class, as for all of SQLAlchemy's directives
+        """Let writes of instances count the version, and fail for a row that was written meanwhile."""
+        return {"version_id_col": cls.__table__.c.version, "eager_defaults": True}
 
 
 _users = table(

@@ -57,7 +57,7 @@ async def database(url: str) -> AsyncIterator[Database]:
 @pytest.fixture
 async def unguarded(database: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
     """Give the database without the tripwire: what is left is PostgreSQL."""
-    monkeypatch.setattr(tripwire, "_need", lambda *_: frozenset())
+    monkeypatch.setattr(tripwire, "_analyse", lambda *_: frozenset())
     return database
 
 

@@ -29,6 +29,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.lib.errors import FieldError, Invalid, NotFound, QuotaExceeded
 from app.lib.persistence.fractional_index import between, evenly_spaced, position_at_end, safe_lower_bound
+from app.lib.persistence.repository import Row
 from app.lib.persistence.statements import Statements, new_value_of
 from app.lib.persistence.user_scoped import UserScopedService
 from app.lib.validation.body import Body
@@ -118,7 +119,7 @@ class OrderStatements:
         return statement.where(self._own, *same)
 
 
-class OrderedService[ModelT: Any, ReadT: Struct](UserScopedService[ModelT, ReadT]):
+class OrderedService[ModelT: Row, ReadT: Struct](UserScopedService[ModelT, ReadT]):
     """A user-scoped service of rows with a `position`, which orders those that have the columns `within` in common.
 
     A row that is moved next to another takes over these, and those that are `inherited`.
@@ -179,7 +180,7 @@ class OrderedService[ModelT: Any, ReadT: Struct](UserScopedService[ModelT, ReadT
     @property
     def quota_key(self) -> tuple[str, str]:
         """The user and the table, whose rows count together."""
-        return self._owner, self.model.__table__.name
+        return self._user_id, self.model.__table__.name
 
     async def count_up_to(self, limit: int) -> int:
         """Count the user's rows, hidden rows included, at most to the limit."""
@@ -222,7 +223,7 @@ class OrderedService[ModelT: Any, ReadT: Struct](UserScopedService[ModelT, ReadT
         position = places.pop(len(before) + (side == "after"))
         moved = {"ids": [row[0] for row in (*before, *after)], "positions": places}
         within = self._within(other)
-        await self.session.write(self.order.spread(within), {"owner": self._owner} | moved | _bound(within))
+        await self.session.write(self.order.spread(within), {"owner": self._user_id} | moved | _bound(within))
         return position
 
     async def _beside(self, item_id: UUID, other: Place, side: Side, reach: int) -> list[tuple[UUID, str]]:

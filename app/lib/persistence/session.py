@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import Executable, event
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import ORMExecuteState
+from sqlalchemy.orm import Session as OrmSession
 from sqlalchemy.util import greenlet_spawn
 
 from app.lib.persistence.errors import Violations, is_repeatable, is_retryable, translate
@@ -19,6 +21,16 @@ _NO_TURN = nullcontext()
 
 type Parameters = dict[str, Any]
 type Rows = Sequence[Sequence[Any]]
+
+
+class _ScopedSession(OrmSession):
+    """The synchronous session beneath."""
+
+
+@event.listens_for(_ScopedSession, "do_orm_execute")
+def _keep_scope(state: ORMExecuteState) -> None:
+    """Keep the session's scope, whatever execution options a statement has."""
+    state.update_execution_options(**state.session.execution_options)
 
 
 class Session(AsyncSession):
@@ -42,7 +54,14 @@ class Session(AsyncSession):
 
         A user's session waits for its turn before it takes a connection; only one with a user has `turns`.
         """
-        super().__init__(bind=engine, expire_on_commit=False, execution_options=scope)
+        # Without autobegin, work outside `atomic()` fails: else nobody would commit it.
+        super().__init__(
+            bind=engine,
+            expire_on_commit=False,
+            autobegin=False,
+            execution_options=scope,
+            sync_session_class=_ScopedSession,
+        )
         self._scope = scope
         self._deadline = deadline
         self._user_id: str = scope[OWNER] or ""

@@ -1,18 +1,17 @@
 """The user-scoped service: the one place where a query is bound to its user."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Never
 from uuid import UUID
 
-from advanced_alchemy.repository import SQLAlchemyAsyncRepository
-from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import UNSET, Struct
 from sqlalchemy import ColumnElement, Executable, Table
 from uuid_utils.compat import uuid7
 
 from app.lib.errors import FieldError, Invalid, NotFound
 from app.lib.persistence.errors import Violations
+from app.lib.persistence.repository import Row
+from app.lib.persistence.repository_service import RepositoryService
 from app.lib.persistence.row_quota import UNLIMITED, RowQuota
 from app.lib.persistence.session import Rows, Session
 from app.lib.persistence.statement_budget import StatementBudget
@@ -25,13 +24,7 @@ from app.lib.validation.query import Page, PageQuery, Sort, parse_sort
 BUDGET = StatementBudget()
 
 
-class UnscopedVerb(TypeError):
-    """A verb of advanced-alchemy that would reach the rows of other users."""
-
-
-class UserScopedService[ModelT: Any, ReadT: Struct](
-    SQLAlchemyAsyncRepositoryService[ModelT, SQLAlchemyAsyncRepository[ModelT]]
-):
+class UserScopedService[ModelT: Row, ReadT: Struct](RepositoryService[ModelT]):
     """CRUD over one user's rows of an owned table, answering with structs.
 
     Subclasses name the `model` and the struct to read (its fields are columns), and declare the filters, whose
@@ -40,16 +33,13 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
     made of its columns, `present` makes it, of those and the columns `beside`.
     """
 
-    model: ClassVar[type[Any]]
     schema: ClassVar[type[Struct]]
     extra_columns: ClassVar[Sequence[str]] = ()
-    base_filter: ClassVar[ColumnElement[bool] | None] = None
     filters: ClassVar[Mapping[str, ColumnElement[bool]]] = {}
     sorts: ClassVar[Mapping[str, ColumnElement[Any]]] = {}
     internal_sorts: ClassVar[Mapping[str, ColumnElement[Any]]] = {}
     default_sort: ClassVar[str] = "created_at:desc"
     transitions: ClassVar[Mapping[str, Transition]] = {}
-    violations: ClassVar[Violations] = {}
     read_violations: ClassVar[Violations] = {}
     statements: ClassVar[Statements]
 
@@ -71,9 +61,8 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         condition: Condition | None = None,
         quota: RowQuota = UNLIMITED,
     ) -> None:
-        # The parent's repository, which knows no user, is not made.
-        self.session = session
-        self._owner = user_id
+        self.session = session  # the parent's constructor makes the repository at its first use
+        self._user_id = user_id
         self._seal = seal
         self._quota = quota
         self._condition = condition
@@ -145,7 +134,7 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         if query.offset:
             raise Invalid([FieldError("Expected either an offset or a cursor", parameter="offset")])
         await self._spend(filters, sort)
-        place = self._seal.decode(self._owner, str(sort), cursor, self.statements.place_types(sort))
+        place = self._seal.decode(self._user_id, str(sort), cursor, self.statements.place_types(sort))
         parameters |= {place_of(number): value for number, value in enumerate(place) if value is not None}
         statement = self.statements.page_after(filters, sort, tuple(value is None for value in place))
         limited = parameters | {"page_limit": query.limit + 1}
@@ -153,18 +142,18 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         return self._page(rows[: query.limit], query, sort, total=None, more=len(rows) > query.limit)
 
     async def _spend(self, filters: tuple[str, ...], sort: Sort) -> None:
-        await BUDGET.spend(self._owner, (type(self), filters, sort))
+        await BUDGET.spend(self._user_id, (type(self), filters, sort))
 
     def _page(self, rows: Rows, query: PageQuery, sort: Sort, *, total: int | None, more: bool) -> Page[ReadT]:
         width = self.statements.width
         place = rows[-1][width : width + len(sort) + 1] if more else ()
-        cursor = self._seal.encode(self._owner, str(sort), list(place)) if more else None
+        cursor = self._seal.encode(self._user_id, str(sort), list(place)) if more else None
         return Page(self._rows_to_schemas(rows), total, query.limit, query.offset, cursor)
 
     async def insert(self, data: Body) -> ReadT:
         """Insert a row with an id of its own."""
         sent = data.sent()
-        parameters = {"owner": self._owner, "key": uuid7()} | _values(sent)
+        parameters = {"owner": self._user_id, "key": uuid7()} | _values(sent)
         rows = await self.session.write(self.statements.insert(tuple(sent)), parameters, self.violations)
         return self.row_to_schema(rows[0])
 
@@ -193,7 +182,7 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
     ) -> ServiceT:
         """Give another service of the same user, in the same session; a version given takes the place of `If-Match`."""
         condition = self._condition if version is None else Condition([version])
-        return service(self.session, self._owner, self._seal, condition, self._quota)
+        return service(self.session, self._user_id, self._seal, condition, self._quota)
 
     def row_to_schema(self, row: Sequence[Any]) -> ReadT:
         """Make the struct of a row: its own columns, then those `beside`."""
@@ -206,7 +195,7 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         return await self.session.write(statement, parameters, self.violations)
 
     async def _read(self, statement: Executable, **values: Any) -> Rows:
-        return await self.session.read(statement, {"owner": self._owner} | values)
+        return await self.session.read(statement, {"owner": self._user_id} | values)
 
     async def _unchanged(self, item_id: UUID) -> ReadT:
         item = await self.fetch(item_id)
@@ -232,10 +221,10 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
         return int(counted[0][0])
 
     def _key(self, item_id: UUID) -> dict[str, Any]:
-        return {"owner": self._owner, "key": item_id}
+        return {"owner": self._user_id, "key": item_id}
 
     def _matching(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        return {value_of(name): value for name, value in given.items()} | {"owner": self._owner}
+        return {value_of(name): value for name, value in given.items()} | {"owner": self._user_id}
 
     def _rows_to_schemas(self, rows: Rows) -> list[ReadT]:
         width = self.statements.width
@@ -244,25 +233,3 @@ class UserScopedService[ModelT: Any, ReadT: Struct](
 
 def _values(sent: Mapping[str, Any]) -> dict[str, Any]:
     return {new_value_of(name): value for name, value in sent.items()}
-
-
-def _refuse_the_rest() -> None:
-    """Replace each public coroutine of the parent that is not defined here, those of later releases included."""
-    for name, member in inspect.getmembers(SQLAlchemyAsyncRepositoryService, _reaches_rows):
-        if not name.startswith("_") and name not in vars(UserScopedService):
-            refusal = _refusal(name)
-            setattr(UserScopedService, name, property(refusal) if isinstance(member, property) else refusal)
-
-
-def _reaches_rows(member: Any) -> bool:
-    return inspect.iscoroutinefunction(member) or isinstance(member, property) or inspect.ismethod(member)
-
-
-def _refusal(name: str) -> Any:
-    def refuse(*_: Any, **__: Any) -> Never:
-        raise UnscopedVerb(f"A user-scoped service has no {name}: it would reach the rows of others")
-
-    return refuse
-
-
-_refuse_the_rest()

@@ -73,20 +73,20 @@ class TestRefusal:
             async with session.atomic():
                 await session.write(statement, values)
         with pytest.raises(UnscopedStatement):
-            await session.execute(statement, values)
-        await session.close()
+            async with session.atomic():
+                await session.execute(statement, values)
 
     async def test_table_of_a_schema_that_is_renamed_is_not_sent(self, database: Database) -> None:
         statement = select(table("todos", column("title"), schema="mine").c.title)
-        async with database.session("alice") as session:
-            with pytest.raises(UnscopedStatement):
+        with pytest.raises(UnscopedStatement):
+            async with (session := database.session("alice")).atomic():
                 await session.execute(statement, execution_options={"schema_translate_map": {"mine": "app"}})
 
     async def test_every_inserted_row_must_belong_to_the_user(self, database: Database) -> None:
         rows = [{"user_id": name, "title": "x"} for name in ("alice", "bob")]
         for kind in (insert(todos), insert(todos).returning(todos.c.id)):
-            async with database.session("alice") as session:
-                with pytest.raises(UnscopedStatement):
+            with pytest.raises(UnscopedStatement):
+                async with (session := database.session("alice")).atomic():
                     await session.execute(kind, rows)
 
     async def test_session_without_user_reaches_only_unowned_tables(self, database: Database) -> None:

@@ -1,74 +1,20 @@
 """The user-scoped service: few verbs, each bound to its user; one statement for a read, one transaction for a write."""
 
 import asyncio
-import inspect
 import os
 from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import pytest
-from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from asyncpg.prepared_stmt import PreparedStatement
 from hypothesis import given
 from hypothesis import strategies as st
 from litestar import Litestar
 
 from app.domain.todos.services import TodoService
-from app.lib.persistence.user_scoped import UnscopedVerb, UserScopedService
 from app.lib.validation.conditions import MAX_VERSION, expected_versions
 from tests.support import Client
-
-VERBS: set[str] = set()
-# Plain values and conversions of advanced-alchemy, which reach no row.
-HARMLESS = {
-    "count_with_window_function",
-    "execution_options",
-    "loader_options",
-    "match_fields",
-    "model_type",
-    "schema_dump_config",
-    "to_schema",
-    "uniquify",
-}
-
-
-def service_of(app: Litestar, user_id: str) -> TodoService:
-    return TodoService(app.state.database.session(user_id), user_id, app.state.cursor_seal)
-
-
-def parents_names() -> list[str]:
-    return [name for name in dir(SQLAlchemyAsyncRepositoryService) if not name.startswith("_")]
-
-
-class TestRefusal:
-    def test_every_inherited_name_is_classified(self, app: Litestar) -> None:
-        service = service_of(app, "alice")
-        for name in parents_names():
-            if name in VERBS:
-                assert name in vars(UserScopedService)
-            elif name not in HARMLESS:
-                with pytest.raises(UnscopedVerb):
-                    getattr(service, name)()
-
-    @pytest.mark.parametrize("name", sorted(set(parents_names()) - VERBS - HARMLESS))
-    def test_refused_verbs_ignore_their_arguments(self, app: Litestar, name: str) -> None:
-        service = service_of(app, "alice")
-        with pytest.raises(UnscopedVerb, match=name):
-            getattr(service, name)(uuid4(), data={}, auto_commit=True)
-
-    def test_every_inherited_coroutine_is_covered(self) -> None:
-        names = {name for name, _ in inspect.getmembers(SQLAlchemyAsyncRepositoryService, inspect.iscoroutinefunction)}
-        public = {name for name in names if not name.startswith("_")}
-        assert len(public) > 20
-        assert not public & HARMLESS
-
-    async def test_service_has_no_unscoped_repository(self, app: Litestar) -> None:
-        service = service_of(app, "alice")
-        for name in ("list", "get", "delete_many", "session"):
-            with pytest.raises((AttributeError, UnscopedVerb)):
-                getattr(service.repository, name)
-        assert "_repository_instance" not in vars(service)
 
 
 class TestScope:

@@ -21,8 +21,9 @@ from app.db.seeding import seed_command
 from app.domain.users.services import UserDirectory
 from app.lib import log
 from app.lib.auth.guards import requires_owner
-from app.lib.auth.jwks import PublishedKeys, from_file, from_url
+from app.lib.auth.key_set_loading import from_file, from_url
 from app.lib.auth.keys import KeyRing, KeySource, SharedSecrets
+from app.lib.auth.published_keys import PublishedKeys
 from app.lib.auth.scopes import requires_scope
 from app.lib.auth.tokens import TokenVerifier
 from app.lib.deployment_secret import DeploymentSecret

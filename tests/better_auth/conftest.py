@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.lib.auth import jwks
+from app.lib.auth import published_keys
 from app.lib.settings import PROJECT
 from tests.better_auth.server import AS_OF, PUBLISHED, SOURCES, BetterAuth, install, migrated, node
 
@@ -99,4 +99,4 @@ async def rotating_server(installed: Path, new_database: Callable[[], Any]) -> A
 def no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let keys be fetched again at once, where an application waits for some seconds."""
     for name in ("FIRST_INTERVAL_SECONDS", "MIN_INTERVAL_SECONDS"):
-        monkeypatch.setattr(jwks, name, 0.0)
+        monkeypatch.setattr(published_keys, name, 0.0)

@@ -12,7 +12,7 @@ from app.db.migrate import differences, pending_and_read_only
 from app.db.suitability import folds_case, refuse_unsuitable
 from app.domain.system.findings import Finding
 from app.lib.auth.guards import requires_owner
-from app.lib.auth.jwks import PublishedKeys
+from app.lib.auth.published_keys import PublishedKeys
 from app.lib.errors import OperatorError, Unavailable
 from app.lib.http.routes import routes_without_guard
 from app.lib.time_zones import KNOWN

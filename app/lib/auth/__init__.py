@@ -1,1 +1,1 @@
-"""Tokens, keys and guards."""
+"""Verify tokens, load keys, guard routes."""

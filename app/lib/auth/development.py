@@ -1,7 +1,6 @@
-"""Development tokens, as Better Auth would issue them."""
+"""Sign tokens for development, like those of Better Auth."""
 
 import time
-from typing import Any
 
 import jwt
 
@@ -10,10 +9,10 @@ from app.lib.settings import Settings
 
 
 def mint(settings: Settings, user_id: str, *, ttl: int, role: str | None = None, **claims: str | None) -> str:
-    """Sign a token that this configuration accepts; `ttl` in seconds. Claims that are None are left out."""
+    """Sign a session token that this configuration accepts; `ttl` in seconds. Claims that are None are left out."""
     now = int(time.time())
-    given: dict[str, Any] = {settings.role_claim: role, **claims}
-    payload = {name: value for name, value in given.items() if value is not None}
+    optional = {settings.role_claim: role, **claims}
+    payload: dict[str, object] = {name: value for name, value in optional.items() if value is not None}
     payload |= _nested(settings.user_id_claims[0], user_id) | {"iat": now, "exp": now + ttl}
     if settings.better_auth_issuer:
         payload["iss"] = settings.better_auth_issuer[0]
@@ -32,6 +31,6 @@ def mint_access(settings: Settings, user_id: str, *, ttl: int, scope: str, clien
     return jwt.encode(claims, settings.secrets[0], "HS256", {"typ": "at+jwt"})
 
 
-def _nested(path: str, value: str) -> dict[str, Any]:
+def _nested(path: str, value: str) -> dict[str, object]:
     name, _, rest = path.partition(".")
     return {name: _nested(rest, value) if rest else value}

@@ -1,13 +1,11 @@
-"""Guards of routes, and whose path a request names."""
+"""Guards of routes, and the user that a path names."""
 
 import re
-from typing import Any
 
-from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.types import Guard
 
-from app.lib.auth.scopes import check_scope
+from app.lib.auth.scopes import Connection, check_scope
 from app.lib.auth.tokens import Identity
 from app.lib.errors import Forbidden, MissingToken
 from app.lib.settings import OPENABLE_PATHS
@@ -17,8 +15,8 @@ MAX_USER_ID = 128
 USER_ID = re.compile(rf"(?!\.{{1,2}}$)[A-Za-z0-9._~:@|-]{{1,{MAX_USER_ID}}}")  # no path can have . and ..
 
 
-async def requires_owner(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Guard: the user in the route's path must be the token's, byte for byte, and an access token has the scope."""
+async def requires_owner(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Require that the path's user is the token's, byte for byte, and that an access token has the route's scope."""
     identity = connection.scope.get("user")
     if identity is None:
         raise MissingToken
@@ -28,9 +26,7 @@ async def requires_owner(connection: ASGIConnection[Any, Any, Any, Any], handler
 
 
 def requires_role(role: str) -> Guard:
-    """Make a guard: the token must have the role."""
-
-    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    async def guard(connection: Connection, _: BaseRouteHandler) -> None:
         identity = connection.scope.get("user")
         if identity is None:
             raise MissingToken
@@ -42,12 +38,11 @@ def requires_role(role: str) -> Guard:
 
 
 def owns(identity: Identity, user_id: str) -> bool:
-    """Tell whether the path's user is the token's."""
     return identity.id == user_id and USER_ID.fullmatch(user_id) is not None
 
 
 def user_in(path: str) -> str | None:
-    """Give the user that a path names, whether or not there is such a route; None for paths without one."""
+    """Return the user that a path names, even if the route does not exist; None for paths without a user."""
     if path.rstrip("/") in USERLESS:
         return None
     prefix, _, rest = path.lstrip("/").partition("/")

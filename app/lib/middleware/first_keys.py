@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import jwt
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from app.lib.auth.jwks import ALGORITHMS, PublishedKeys
+from app.lib.auth.jwks import ALGORITHMS
+from app.lib.auth.published_keys import PublishedKeys
 from app.lib.auth.tokens import MAX_TOKEN_BYTES
 from app.lib.errors import ApiError, Unavailable
 from app.lib.http.asgi import problem_response

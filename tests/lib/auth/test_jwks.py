@@ -14,9 +14,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from app.lib.auth import jwks
-from app.lib.auth.jwks import Document, PublishedKeys, from_file, from_url, parse_key_set
+from app.lib.auth import key_set_loading, published_keys
+from app.lib.auth.jwks import parse_key_set
+from app.lib.auth.key_set_loading import Document, from_file, from_url
 from app.lib.auth.keys import KeyRing, SharedSecrets
+from app.lib.auth.published_keys import PublishedKeys
 from app.lib.auth.tokens import TokenVerifier
 from app.lib.errors import InvalidToken, Unavailable
 from app.lib.settings import Settings
@@ -171,7 +173,7 @@ class TestKeySet:
     async def test_token_without_key_id_is_tried_with_the_newest_keys(self) -> None:
         many = [published("EdDSA", str(number)) for number in range(100)]
         keys = Server(key_set(*many)).keys()
-        assert len(await keys.keys_for({"alg": "EdDSA"})) == jwks.MAX_TRIED
+        assert len(await keys.keys_for({"alg": "EdDSA"})) == published_keys.MAX_TRIED
         for kid in ("0", "99"):
             assert len(await keys.keys_for({"alg": "EdDSA", "kid": kid})) == 1
 
@@ -195,7 +197,7 @@ class TestFetching:
         verifier = server.verifier()
         await verifier.verify(signed("EdDSA"))
         server.document = key_set(published("ES256", "two"))
-        server.now += jwks.MIN_INTERVAL_SECONDS
+        server.now += published_keys.MIN_INTERVAL_SECONDS
         with pytest.raises(InvalidToken):
             await verifier.verify(signed("ES256", "two"))  # which causes the fetch
         await idle()
@@ -217,7 +219,7 @@ class TestFetching:
                 await verifier.verify(token)
             await idle()
         assert server.fetches == 1
-        server.now += jwks.MIN_INTERVAL_SECONDS
+        server.now += published_keys.MIN_INTERVAL_SECONDS
         with pytest.raises(InvalidToken):
             await verifier.verify(token)
         await idle()
@@ -241,7 +243,7 @@ class TestFetching:
         await keys.close()
 
     async def test_few_requests_wait_for_the_first_keys(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(jwks, "MAX_WAITING", 3)
+        monkeypatch.setattr(published_keys, "MAX_WAITING", 3)
         server = Server(key_set(published("EdDSA")))
         server.silent = asyncio.Event()
         keys = server.keys()
@@ -272,7 +274,7 @@ class TestFetching:
                 await verifier.verify(signed("EdDSA"))
         assert server.fetches == 1
         server.document = key_set(published("EdDSA"))
-        server.now += jwks.MIN_INTERVAL_SECONDS
+        server.now += published_keys.MIN_INTERVAL_SECONDS
         assert await verifier.verify(signed("EdDSA"))
 
     async def test_withdrawn_keys_are_removed(self) -> None:
@@ -346,7 +348,7 @@ class TestFile:
         keys = PublishedKeys(from_file(path), lambda: now[0])
         assert await keys.keys_for({"alg": "EdDSA", "kid": "one"})
         path.write_bytes(key_set(published("ES256", "two")))
-        now[0] += jwks.MIN_INTERVAL_SECONDS
+        now[0] += published_keys.MIN_INTERVAL_SECONDS
         assert not await keys.keys_for({"alg": "ES256", "kid": "two"})
         await until(lambda: keys.keys_for({"alg": "ES256", "kid": "two"}))
 
@@ -384,7 +386,7 @@ class TestUrl:
     async def test_errors_redirects_and_large_key_sets_are_refused(
         self, serve: Callable[[bytes], Awaitable[str]]
     ) -> None:
-        flood = b"HTTP/1.1 200 OK\r\n\r\n" + b" " * (jwks.MAX_DOCUMENT_BYTES + 1)
+        flood = b"HTTP/1.1 200 OK\r\n\r\n" + b" " * (key_set_loading.MAX_DOCUMENT_BYTES + 1)
         moved = b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\n\r\n"
         for answer in (b"HTTP/1.1 500 Oops\r\n\r\n", moved, flood):
             with pytest.raises(ValueError, match="key set"):

@@ -10,7 +10,7 @@ import pytest
 
 from app.domain.system.checks import run_checks
 from app.domain.system.findings import Finding
-from app.lib.auth import jwks
+from app.lib.auth import published_keys
 from app.lib.settings import Settings
 from app.main import create_app
 from tests.asgi import asgi_transport
@@ -80,7 +80,7 @@ def bearer(token: bytes | str) -> dict[str, str]:
 async def test_unknown_key_ids_hold_no_slot_while_the_key_server_is_silent(
     key_server: KeyServer, client_with: Callable[..., Awaitable[httpx.AsyncClient]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jwks, "FIRST_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(published_keys, "FIRST_INTERVAL_SECONDS", 0.0)
     client = await client_with(max_requests_in_flight=2)
     path = "/api/first-keys/todos"
     assert (await client.get(path, headers=bearer(signed("EdDSA", sub="first-keys")))).status_code == 200
@@ -95,7 +95,7 @@ async def test_unknown_key_ids_hold_no_slot_while_the_key_server_is_silent(
 async def test_requests_waiting_for_the_first_keys_hold_no_slot(
     key_server: KeyServer, client_with: Callable[..., Awaitable[httpx.AsyncClient]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jwks, "MAX_WAITING", 4)
+    monkeypatch.setattr(published_keys, "MAX_WAITING", 4)
     key_server.answer = None
     client = await client_with(max_requests_in_flight=1)
     path = "/api/first-keys/todos"
@@ -135,7 +135,7 @@ async def test_wrong_key_url_is_reported_at_startup_and_by_check(
     key_server.answer = answer
     events: list[dict[str, Any]] = []
     warn = SimpleNamespace(warning=lambda event, **fields: events.append({"event": event} | fields))
-    monkeypatch.setattr(jwks, "_log", warn)
+    monkeypatch.setattr(published_keys, "_log", warn)
     client = await client_with()
     await until(lambda: events)
     (event,) = events
@@ -152,7 +152,7 @@ async def test_wrong_key_url_is_reported_at_startup_and_by_check(
 async def test_unreachable_key_server_is_a_warning(
     key_server: KeyServer, client_with: Callable[..., Awaitable[httpx.AsyncClient]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jwks, "FETCH_SECONDS", 0.05)
+    monkeypatch.setattr(published_keys, "FETCH_SECONDS", 0.05)
     key_server.answer = None
     client = await client_with()
     app: Any = client._transport.app  # type: ignore[attr-defined]

@@ -1,1 +1,1 @@
-"""How the API describes itself: OpenAPI 3.1, made from the routes, structs, rules and services themselves."""
+"""OpenAPI 3.1 document and its HTML page, generated from routes, structs, rules and services."""

@@ -1,15 +1,14 @@
-"""What operations share: headers, and an answer for each kind of error."""
+"""Components that operations share: headers, parameters, and a response for each error status."""
 
 import inspect
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any
 
 from app.lib import errors
 from app.lib.auth.guards import USER_ID
 from app.lib.errors import PROBLEM_JSON, ApiError, InvalidProblem, Problem
 from app.lib.middleware.idempotency import VISIBLE_ASCII
-from app.lib.openapi.schemas import Schema, Schemas
+from app.lib.openapi.schemas import JsonObject, Schema, Schemas
 
 BEARER = "bearerAuth"
 REQUEST_ID = "0199a1f0-5b6e-7cc3-98c4-dc0c0c07398f"
@@ -20,12 +19,12 @@ _TEXT: Schema = {"type": "string"}
 _NUMBER: Schema = {"type": "integer", "minimum": 0}
 
 
-def _header(description: str, schema: Schema, *, example: Any = None, always: bool = True) -> dict[str, Any]:
-    header = {"description": description, "schema": schema}
+def _header(description: str, schema: Schema, *, example: str | int | None = None, always: bool = True) -> JsonObject:
+    header: JsonObject = {"description": description, "schema": schema}
     return header | ({"required": True} if always else {}) | ({} if example is None else {"example": example})
 
 
-HEADERS: dict[str, dict[str, Any]] = {
+HEADERS: dict[str, JsonObject] = {
     "Accept-Encoding": _header("Where the body was encoded", _TEXT | {"const": "identity"}, always=False),
     "Allow": _header("The methods that the path has", _TEXT, example="GET, HEAD, OPTIONS"),
     "ETag": _header("The version, for `If-Match` and `If-None-Match`", _TEXT | {"pattern": ETAG}, example='"1"'),
@@ -43,7 +42,7 @@ HEADERS: dict[str, dict[str, Any]] = {
 }
 
 EVERYWHERE = ("X-Request-ID",)
-LIMITS = ("RateLimit", "RateLimit-Policy")  # behind the token
+LIMITS = ("RateLimit", "RateLimit-Policy")  # only after authentication: the limit is per user
 _OF_STATUS = {
     401: ("WWW-Authenticate",),
     405: ("Allow",),
@@ -61,11 +60,11 @@ _MISSING_SCOPE = {
 }
 
 
-def _parameter(place: str, name: str, description: str, schema: Schema, **more: Any) -> dict[str, Any]:
-    return {"name": name, "in": place, "description": description, "schema": schema} | more
+def _parameter(place: str, name: str, description: str, schema: Schema, **keywords: object) -> JsonObject:
+    return {"name": name, "in": place, "description": description, "schema": schema} | keywords
 
 
-PARAMETERS: dict[str, dict[str, Any]] = {
+PARAMETERS: dict[str, JsonObject] = {
     "user_id": _parameter(
         "path",
         "user_id",
@@ -89,47 +88,44 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 
 
 def reference(kind: str, name: str) -> dict[str, str]:
-    """Refer to a component."""
     return {"$ref": f"#/components/{kind}/{name}"}
 
 
-def headers(names: Iterable[str]) -> dict[str, Any]:
-    """Refer to headers of answers, sorted by name."""
+def headers(names: Iterable[str]) -> JsonObject:
     return {name: reference("headers", name) for name in sorted(names)}
 
 
 def problem_name(status: int) -> str:
-    """Name the component of an error."""
     return HTTPStatus(status).phrase.replace(" ", "")
 
 
-def problems(schemas: Schemas) -> dict[str, dict[str, Any]]:
-    """Give the answer of each status that the errors carry, with an example of each error."""
-    kinds: dict[int, list[type[ApiError]]] = {}
-    for kind in vars(errors).values():
-        if inspect.isclass(kind) and issubclass(kind, ApiError):
-            kinds.setdefault(int(kind.status), []).append(kind)
-    return {problem_name(status): _problem(status, kinds[status], schemas) for status in sorted(kinds)}
+def problems(schemas: Schemas) -> dict[str, JsonObject]:
+    """Return a response for each status in `app.lib.errors`, with an example of each error class."""
+    classes: dict[int, list[type[ApiError]]] = {}
+    for value in vars(errors).values():
+        if inspect.isclass(value) and issubclass(value, ApiError):
+            classes.setdefault(int(value.status), []).append(value)
+    return {problem_name(status): _problem(status, classes[status], schemas) for status in sorted(classes)}
 
 
-def _problem(status: int, kinds: list[type[ApiError]], schemas: Schemas) -> dict[str, Any]:
+def _problem(status: int, classes: list[type[ApiError]], schemas: Schemas) -> JsonObject:
     body = schemas.of(InvalidProblem if status == HTTPStatus.UNPROCESSABLE_ENTITY else Problem, sent=False)
-    told = (*_OF_STATUS.get(status, ()), *(() if status == HTTPStatus.UNAUTHORIZED else LIMITS))
+    names = (*EVERYWHERE, *_OF_STATUS.get(status, ()), *(() if status == HTTPStatus.UNAUTHORIZED else LIMITS))
     return {
-        "description": "\n\n".join(inspect.cleandoc(kind.__doc__ or "") for kind in kinds),
-        "headers": headers((*EVERYWHERE, *told)) | (_MISSING_SCOPE if status == HTTPStatus.FORBIDDEN else {}),
+        "description": "\n\n".join(inspect.cleandoc(error.__doc__ or "") for error in classes),
+        "headers": headers(names) | (_MISSING_SCOPE if status == HTTPStatus.FORBIDDEN else {}),
         "content": {
             PROBLEM_JSON.decode(): {
                 "schema": body,
-                "examples": {kind.__name__: {"value": _example(kind)} for kind in kinds},
+                "examples": {error.__name__: {"value": _example(error)} for error in classes},
             }
         },
     }
 
 
-def _example(kind: type[ApiError]) -> dict[str, Any]:
-    status = HTTPStatus(kind.status)
-    problem = {"type": "about:blank", "title": status.phrase, "status": int(status), "detail": kind.detail}
-    mistakes = [{"detail": "Required field is missing", "pointer": "/title"}]
-    more = {"errors": mistakes} if status == HTTPStatus.UNPROCESSABLE_ENTITY else {}
-    return problem | {"instance": "/api/alice/todos", "request_id": REQUEST_ID} | more
+def _example(error: type[ApiError]) -> JsonObject:
+    status = HTTPStatus(error.status)
+    problem: JsonObject = {"type": "about:blank", "title": status.phrase, "status": int(status), "detail": error.detail}
+    field_errors = [{"detail": "Required field is missing", "pointer": "/title"}]
+    members = {"errors": field_errors} if status == HTTPStatus.UNPROCESSABLE_ENTITY else {}
+    return problem | {"instance": "/api/alice/todos", "request_id": REQUEST_ID} | members

@@ -1,9 +1,8 @@
-"""The whole document, in an order that stays the same as long as the API does."""
+"""Build the OpenAPI document. Its order is stable, so that a diff shows only changes of the API."""
 
 import inspect
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
 
 import msgspec
 from litestar import Litestar
@@ -12,9 +11,9 @@ from app.lib.http.routes import operations
 from app.lib.openapi.components import BEARER, HEADERS, PARAMETERS, problems
 from app.lib.openapi.introspection import OWNER
 from app.lib.openapi.operations import OperationBuilder
-from app.lib.openapi.schemas import Schemas
+from app.lib.openapi.schemas import JsonObject, Schemas
 
-type Document = dict[str, Any]
+type Document = JsonObject
 
 _SCHEME = {
     "type": "http",
@@ -37,14 +36,16 @@ _INFO = {
 
 @lru_cache(maxsize=4)
 def document_of(app: Litestar) -> Document:
-    """Describe an application; once, for its routes stay."""
+    """Return the document; cached, because routes do not change after start-up."""
     schemas = Schemas()
     open_paths = app.state.settings.open_paths
-    found = [OperationBuilder(each, schemas, is_open=each.path in open_paths) for each in operations(app)]
-    paths: dict[str, dict[str, Any]] = {}
-    for each in found:
-        paths.setdefault(each.operation.path, {})[each.operation.method.lower()] = each.as_openapi()
-    _link(found, paths)
+    builders = [
+        OperationBuilder(operation, schemas, is_open=operation.path in open_paths) for operation in operations(app)
+    ]
+    paths: dict[str, JsonObject] = {}
+    for builder in builders:
+        paths.setdefault(builder.operation.path, {})[builder.operation.method.lower()] = builder.as_openapi()
+    _add_links(builders, paths)
     for item in paths.values():
         if "get" in item:
             item["head"] = _head(item["get"])
@@ -53,7 +54,7 @@ def document_of(app: Litestar) -> Document:
         "info": _INFO,
         "servers": servers(app.state.settings.root_path),
         "security": [{BEARER: []}],
-        "tags": [{"name": name, "description": said} for name, said in sorted(_tags(found).items())],
+        "tags": [{"name": name, "description": text} for name, text in sorted(_tags(builders).items())],
         "paths": paths,
         "components": {
             "responses": problems(schemas),
@@ -66,51 +67,51 @@ def document_of(app: Litestar) -> Document:
 
 
 def servers(prefix: str) -> list[dict[str, str]]:
-    """Return where the paths begin, as clients see it."""
+    """Return the URL prefix of all paths as clients see it, behind a proxy that strips it."""
     return [{"url": prefix or "/"}]
 
 
 @lru_cache(maxsize=4)
 def rendered(app: Litestar) -> bytes:
-    """Give the document as it is served, and printed by `manage.py openapi`."""
+    """Return the document as JSON, served by the API and printed by `manage.py openapi`."""
     return msgspec.json.format(msgspec.json.encode(document_of(app)), indent=2) + b"\n"
 
 
-def _head(get: dict[str, Any]) -> dict[str, Any]:
-    """Describe HEAD: all that GET answers, without the bodies."""
-    told = {name: value for name, value in get.items() if name != "responses"}
-    answers = {
-        status: {name: value for name, value in answer.items() if name not in ("content", "links")}
-        for status, answer in get["responses"].items()
+def _head(get: JsonObject) -> JsonObject:
+    """Return the HEAD operation: that of GET, with responses without bodies."""
+    operation = {name: value for name, value in get.items() if name != "responses"}
+    responses = {
+        status: {name: value for name, value in response.items() if name not in ("content", "links")}
+        for status, response in get["responses"].items()
     }
-    return told | {"operationId": f"head_{get['operationId']}", "responses": answers}
+    return operation | {"operationId": f"head_{get['operationId']}", "responses": responses}
 
 
-def _tags(found: Iterable[OperationBuilder]) -> dict[str, str]:
-    """Give each tag the docstring of the first controller that has it."""
+def _tags(builders: Iterable[OperationBuilder]) -> dict[str, str]:
+    """Return the tags, each with the docstring of the first controller that has it."""
     tags: dict[str, str] = {}
-    for each in found:
-        controller = getattr(each.operation.handler.fn, "__self__", None)
-        for name in each.operation.handler.resolve_tags():
+    for builder in builders:
+        controller = getattr(builder.operation.handler.fn, "__self__", None)
+        for name in builder.operation.handler.resolve_tags():
             tags.setdefault(name, inspect.cleandoc(type(controller).__doc__ or ""))
     return tags
 
 
-def _link(found: list[OperationBuilder], paths: dict[str, dict[str, Any]]) -> None:
-    """Lead from a new resource to what can be done with it, and from a page to the next one."""
-    for each in found:
-        operation = each.operation
-        answer = paths[operation.path][operation.method.lower()]["responses"][str(each.facts.status)]
-        if "Location" in answer["headers"]:
-            below = [item for item in found if item.operation.path.startswith(f"{operation.path}/{{")]
-            if links := {item.operation.name: _with_id(item) for item in below if item.facts.has_item}:
-                answer["links"] = links
-        elif "Link" in answer["headers"]:
-            following = {"operationId": operation.name, "parameters": {"cursor": "$response.body#/next_cursor"}}
-            answer["links"] = {"next": following}
+def _add_links(builders: list[OperationBuilder], paths: dict[str, JsonObject]) -> None:
+    """Link a created resource to the operations on it, and a page to the next page."""
+    for builder in builders:
+        operation = builder.operation
+        response = paths[operation.path][operation.method.lower()]["responses"][str(builder.info.status)]
+        if "Location" in response["headers"]:
+            below = [each for each in builders if each.operation.path.startswith(f"{operation.path}/{{")]
+            if links := {each.operation.name: _with_id(each) for each in below if each.info.has_item}:
+                response["links"] = links
+        elif "Link" in response["headers"]:
+            next_page = {"operationId": operation.name, "parameters": {"cursor": "$response.body#/next_cursor"}}
+            response["links"] = {"next": next_page}
 
 
-def _with_id(target: OperationBuilder) -> dict[str, Any]:
+def _with_id(target: OperationBuilder) -> JsonObject:
     names = target.operation.parameters
     values = {name: "$request.path.user_id" if name == OWNER else "$response.body#/id" for name in names}
     return {"operationId": target.operation.name, "parameters": values}

@@ -1,8 +1,7 @@
-"""Examples, made of schemas: those that annotations give, and for the rest a value that fits."""
+"""Build examples from schemas: those of the annotations, or else a simple value that fits."""
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from app.lib.openapi.schemas import Schema
 
@@ -14,33 +13,30 @@ _BY_FORMAT = {
 
 
 class NoExample(ValueError):
-    """Nothing simple fits the schema."""
+    """No simple value fits the schema."""
 
 
 class Examples:
-    """Makes the example of a schema; `components` are what it may refer to."""
-
     def __init__(self, components: dict[str, Schema]) -> None:
         self._components = components
 
-    def of(self, schema: Schema, name: str = "text") -> Any:
-        """Give the example of a value called so.
-
-        Raises `NoExample`.
-        """
+    def of(self, schema: Schema, name: str = "text") -> object:
+        """Return an example of a field called `name`. Raises `NoExample`."""
         if "$ref" in schema:
             return self.of(self._components[schema["$ref"].rpartition("/")[2]], name)
         for keyword in ("examples", "enum"):
             if keyword in schema:
-                return schema[keyword][0]
+                values: list[object] = schema[keyword]
+                return values[0]
         for keyword in ("default", "const"):
             if schema.get(keyword) is not None:
-                return schema[keyword]
+                value: object = schema[keyword]
+                return value
         if "null" in schema.get("type", ()) or {"type": "null"} in schema.get("anyOf", ()):
             return None
         return self.of(schema["anyOf"][0], name) if "anyOf" in schema else self._of_type(schema, name)
 
-    def _of_type(self, schema: Schema, name: str) -> Any:
+    def _of_type(self, schema: Schema, name: str) -> object:
         match schema.get("type", "object"):
             case "object":
                 return dict(self._members(schema))
@@ -53,8 +49,8 @@ class Examples:
             case _:
                 return _BY_FORMAT.get(schema.get("format", "")) or _text(schema, name)
 
-    def _members(self, schema: Schema) -> Iterator[tuple[str, Any]]:
-        """Give what must be there, and what the annotations have an example of; never two that exclude each other."""
+    def _members(self, schema: Schema) -> Iterator[tuple[str, object]]:
+        """Yield required members and those with an example; of a `oneOf` only the first choice."""
         choices = [rule["oneOf"][0] for rule in schema.get("allOf", ()) if "oneOf" in rule]
         required = [*schema.get("required", ()), *(name for choice in choices for name in choice.get("required", ()))]
         for name, member in schema.get("properties", {}).items():

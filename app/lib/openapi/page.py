@@ -1,4 +1,4 @@
-"""The document as a page for people: HTML and a style sheet, no script, and nothing from elsewhere."""
+"""Render the OpenAPI document as an HTML page, with a style sheet, without scripts and external resources."""
 
 from base64 import b64encode
 from collections.abc import Iterator
@@ -6,16 +6,15 @@ from functools import lru_cache
 from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from litestar import Litestar
 
 from app.lib.openapi.document import Document, document_of
 from app.lib.openapi.html import Markup, code_block, join, link, prose, table, tag
-from app.lib.openapi.schemas import Schema
+from app.lib.openapi.schemas import JsonObject, Schema
 
-METHODS = ("get", "post", "put", "patch", "delete")  # HEAD is told of once, above
+METHODS = ("get", "post", "put", "patch", "delete")  # the introduction describes HEAD
 _STYLE = Path(__file__).with_name("page.css").read_text()
 _HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
 POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -23,7 +22,7 @@ POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; form
 
 @lru_cache(maxsize=4)
 def page_of(app: Litestar) -> bytes:
-    """Give the page of an application's document."""
+    """Return the page as UTF-8; cached, like the document."""
     return _Page(document_of(app)).html().encode()
 
 
@@ -41,13 +40,13 @@ class _Page:
             prose(info["description"]),
             *(self._group(group) for group in self._document["tags"]),
             tag("h2", "Errors"),
-            *(self._error(name, answer) for name, answer in self._components["responses"].items()),
+            *(self._error(name, response) for name, response in self._components["responses"].items()),
             tag("h2", "Schemas"),
             *(self._schema(name, schema) for name, schema in self._components["schemas"].items()),
         )
         return f"<!doctype html>\n{tag('html', head, tag('body', self._menu(), main), lang='en')}\n"
 
-    def _operations(self, group: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    def _operations(self, group: str) -> Iterator[tuple[str, str, JsonObject]]:
         for path, item in self._document["paths"].items():
             for method in METHODS:
                 if method in item and group in item[method]["tags"]:
@@ -62,12 +61,12 @@ class _Page:
         groups.append(("Schemas", [("schema", name) for name in self._components["schemas"]]))
         return tag("nav", *(join([tag("h2", name), *(link(*item) for item in items)]) for name, items in groups))
 
-    def _group(self, group: dict[str, Any]) -> Markup:
+    def _group(self, group: JsonObject) -> Markup:
         articles = [self._operation(*operation) for operation in self._operations(group["name"])]
         return join([tag("h2", group["name"].capitalize()), prose(group["description"]), *articles])
 
-    def _operation(self, method: str, path: str, operation: dict[str, Any]) -> Markup:
-        open_to_all = tag("p", tag("small", "Needs no token")) if operation.get("security") == [] else None
+    def _operation(self, method: str, path: str, operation: JsonObject) -> Markup:
+        open_to_all = tag("p", _small("Needs no token")) if operation.get("security") == [] else None
         return tag(
             "article",
             tag("h3", tag("b", method.upper(), class_=f"method {method}"), path),
@@ -76,64 +75,73 @@ class _Page:
             open_to_all,
             table("Parameter", map(self._parameter, operation.get("parameters", ()))),
             self._body(operation.get("requestBody")),
-            self._answers(operation["responses"]),
+            self._responses(operation["responses"]),
             id=f"operation-{operation['operationId']}",
         )
 
-    def _parameter(self, parameter: dict[str, Any]) -> Iterator[Markup]:
+    def _parameter(self, parameter: JsonObject) -> Iterator[Markup]:
         parameter = self._resolved(parameter)
         yield tag("code", parameter["name"])
         yield join([parameter["in"], Markup("<br>"), tag("small", "required") if parameter.get("required") else None])
-        yield self._told(parameter["schema"], parameter.get("description"))
+        yield self._type_and_limits(parameter["schema"], parameter.get("description"))
 
-    def _body(self, body: dict[str, Any] | None) -> Markup:
+    def _body(self, body: JsonObject | None) -> Markup:
         if body is None:
             return Markup()
         media = next(iter(body["content"].values()))
-        kinds = " or ".join(body["content"])
+        media_types = " or ".join(body["content"])
         optional = None if body["required"] else tag("small", " (optional)")
-        return join([tag("h4", "Body: ", self._type(media["schema"]), f", {kinds}", optional), _example(media)])
+        return join([tag("h4", "Body: ", self._type(media["schema"]), f", {media_types}", optional), _example(media)])
 
-    def _answers(self, answers: dict[str, dict[str, Any]]) -> Markup:
-        own = [self._answer(*each) for each in answers.items() if "$ref" not in each[1]]
+    def _responses(self, responses: dict[str, JsonObject]) -> Markup:
+        rows = [self._response(*item) for item in responses.items() if "$ref" not in item[1]]
         errors = [
-            join([tag("code", status), " ", link("error", answer["$ref"].rpartition("/")[2])])
-            for status, answer in answers.items()
-            if "$ref" in answer
+            join([tag("code", status), " ", link("error", response["$ref"].rpartition("/")[2])])
+            for status, response in responses.items()
+            if "$ref" in response
         ]
-        return join([table("Answer", own), tag("p", Markup(" · ".join(errors)))])
+        return join([table("Response", rows), tag("p", Markup(" · ".join(errors)))])
 
-    def _answer(self, status: str, answer: dict[str, Any]) -> Iterator[Markup]:
+    def _response(self, status: str, response: JsonObject) -> Iterator[Markup]:
         yield tag("code", status)
-        kinds = [join([self._type(media["schema"]), f", {kind}"]) for kind, media in answer.get("content", {}).items()]
-        yield join(kinds) or join([HTTPStatus(int(status)).phrase])
-        headers = tag("p", tag("small", "Headers: " + ", ".join(answer["headers"])))
-        yield join([prose(answer["description"]), headers, *map(_example, answer.get("content", {}).values())])
+        content = response.get("content", {})
+        types = [join([self._type(media["schema"]), f", {media_type}"]) for media_type, media in content.items()]
+        yield join(types) or join([HTTPStatus(int(status)).phrase])
+        headers = tag("p", tag("small", "Headers: " + ", ".join(response["headers"])))
+        yield join([prose(response["description"]), headers, *map(_example, content.values())])
 
-    def _error(self, name: str, answer: dict[str, Any]) -> Markup:
-        examples = next(iter(answer["content"].values()))["examples"].values()
-        headers = tag("p", tag("small", "Headers: " + ", ".join(answer["headers"])))
-        shown = tag("details", tag("summary", "Example"), *(code_block(example["value"]) for example in examples))
+    def _error(self, name: str, response: JsonObject) -> Markup:
+        examples = next(iter(response["content"].values()))["examples"].values()
+        headers = tag("p", tag("small", "Headers: " + ", ".join(response["headers"])))
+        details = tag("details", tag("summary", "Example"), *(code_block(example["value"]) for example in examples))
         status = str(next(iter(examples))["value"]["status"])
         return tag(
-            "article", tag("h3", f"{status} {name}"), prose(answer["description"]), headers, shown, id=f"error-{name}"
+            "article",
+            tag("h3", f"{status} {name}"),
+            prose(response["description"]),
+            headers,
+            details,
+            id=f"error-{name}",
         )
 
     def _schema(self, name: str, schema: Schema) -> Markup:
         required = schema.get("required", ())
         rows = [
-            (tag("code", key), tag("small", "required" if key in required else "optional"), self._told(member))
+            (
+                tag("code", key),
+                tag("small", "required" if key in required else "optional"),
+                self._type_and_limits(member),
+            )
             for key, member in schema.get("properties", {}).items()
         ]
-        told = prose(schema.get("description"))
-        refuses = None if schema.get("additionalProperties", True) else tag("p", tag("small", "No other fields"))
-        return tag("article", tag("h3", name), told, table("Field", rows), refuses, id=f"schema-{name}")
+        description = prose(schema.get("description"))
+        closed = None if schema.get("additionalProperties", True) else tag("p", _small("No other fields"))
+        return tag("article", tag("h3", name), description, table("Field", rows), closed, id=f"schema-{name}")
 
-    def _told(self, schema: Schema, description: str | None = None) -> Markup:
-        """Tell a type, its limits, and what is said of it."""
+    def _type_and_limits(self, schema: Schema, description: str | None = None) -> Markup:
         limits = ", ".join(_limits(schema))
-        said = description or schema.get("description")
-        return join([self._type(schema), f"; {limits}" if limits else None, tag("small", prose(said))])
+        text = prose(description or schema.get("description"))
+        return join([self._type(schema), f"; {limits}" if limits else None, tag("small", text)])
 
     def _type(self, schema: Schema) -> Markup:
         if "$ref" in schema:
@@ -142,17 +150,18 @@ class _Page:
             return Markup(" or ".join(self._type(each) for each in schema["anyOf"]))
         if "const" in schema:
             return tag("code", str(schema["const"]))
-        kinds = schema.get("type", "any value")
-        names = kinds if isinstance(kinds, list) else [kinds]
+        types = schema.get("type", "any value")
+        names = types if isinstance(types, list) else [types]
         if "array" in names:
             return join(["array of ", self._type(schema["items"])])
-        shown = schema.get("format", names[0])
-        return join([" or ".join([str(shown), *names[1:]])])
+        first = str(schema.get("format", names[0]))
+        return join([" or ".join([first, *names[1:]])])
 
-    def _resolved(self, part: dict[str, Any]) -> dict[str, Any]:
+    def _resolved(self, part: JsonObject) -> JsonObject:
         if "$ref" in part:
             _, kind, name = part["$ref"].removeprefix("#/").split("/")
-            return self._components[kind][name]  # type: ignore[no-any-return]
+            component: JsonObject = self._components[kind][name]
+            return component
         return part
 
 
@@ -168,6 +177,10 @@ _WORDS = {
 }
 
 
+def _small(text: str) -> Markup:
+    return tag("small", text)
+
+
 def _limits(schema: Schema) -> Iterator[str]:
     if "enum" in schema:
         yield "one of " + ", ".join(str(value) for value in schema["enum"] if value is not None)
@@ -180,7 +193,7 @@ def _limits(schema: Schema) -> Iterator[str]:
         yield f"by default {msgspec.json.encode(schema['default']).decode()}"
 
 
-def _example(media: dict[str, Any]) -> Markup:
+def _example(media: JsonObject) -> Markup:
     if "example" not in media:
         return Markup()
     return tag("details", tag("summary", "Example"), code_block(media["example"]))

@@ -1,4 +1,4 @@
-"""The types of the wire as JSON Schema (2020-12), with the limits and rules in their annotations."""
+"""JSON Schema (2020-12) of the types in requests and responses, with the limits and rules of their annotations."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,12 @@ from typing import Annotated, Any, Literal, TypeAliasType, Union, get_args, get_
 
 import msgspec
 from msgspec import NODEFAULT, UNSET, Meta, Struct, UnsetType
+from msgspec.structs import FieldInfo
 
-type Schema = dict[str, Any]
+type JsonObject = dict[str, Any]
+type Schema = JsonObject
 
-NO_NUL = r"^[^\u0000]*$"  # what every text that a client sends must match
+NO_NUL = r"^[^\u0000]*$"  # PostgreSQL stores no NUL characters
 _LIMITS = {
     "gt": "exclusiveMinimum",
     "ge": "minimum",
@@ -28,18 +30,17 @@ _LENGTHS = {"array": "Items", "object": "Properties"}
 
 
 class Schemas:
-    """Makes the schemas of types, and keeps those of structs as named components.
+    """Builds schemas of types, and keeps those of structs as named components.
 
-    What clients send and what they get differ: a field with a default may be left out of the one, and never is of the
-    other.
+    Requests (`sent`) and responses have schemas of their own: only in a request can a field with a default be missing.
     """
 
     def __init__(self) -> None:
         self.components: dict[str, Schema] = {}
-        self._names: dict[tuple[Any, bool], str] = {}
+        self._names: dict[tuple[object, bool], str] = {}
 
-    def of(self, annotation: Any, *, sent: bool) -> Schema:
-        """Give the schema of a type, a reference where it is a struct."""
+    def of(self, annotation: object, *, sent: bool) -> Schema:
+        """Return the schema of a type; a reference for a struct."""
         if isinstance(annotation, TypeAliasType):
             return self.of(annotation.__value__, sent=sent)
         origin, arguments = get_origin(annotation), get_args(annotation)
@@ -47,11 +48,12 @@ class Schemas:
             return _narrowed(self.of(arguments[0], sent=sent), arguments[1:])
         if origin in (Union, UnionType):
             return self._union(arguments, sent=sent)
-        if inspect.isclass(origin or annotation):
-            return self._class(annotation, origin or annotation, (*arguments, Any, Any), sent=sent)
+        kind = origin or annotation
+        if inspect.isclass(kind):
+            return self._class(annotation, kind, (*arguments, Any, Any), sent=sent)
         return _leaf(annotation, sent=sent)
 
-    def _class(self, annotation: Any, kind: type[Any], arguments: tuple[Any, ...], *, sent: bool) -> Schema:
+    def _class(self, annotation: object, kind: type, arguments: tuple[object, ...], *, sent: bool) -> Schema:
         if issubclass(kind, Struct):
             return {"$ref": f"#/components/schemas/{self._component(annotation, sent=sent)}"}
         if issubclass(kind, Mapping):
@@ -60,27 +62,27 @@ class Schemas:
             return {"type": "array", "items": self.of(arguments[0], sent=sent)}
         return _leaf(annotation, sent=sent)
 
-    def _union(self, members: tuple[Any, ...], *, sent: bool) -> Schema:
-        kinds = [self.of(member, sent=sent) for member in members if member not in (NoneType, UnsetType)]
-        schema = kinds[0] if len(kinds) == 1 else {"anyOf": kinds} | self._discriminator(kinds)
+    def _union(self, members: tuple[object, ...], *, sent: bool) -> Schema:
+        schemas = [self.of(member, sent=sent) for member in members if member not in (NoneType, UnsetType)]
+        schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas} | self._discriminator(schemas)
         return _nullable(schema) if NoneType in members else schema
 
-    def _discriminator(self, kinds: list[Schema]) -> Schema:
-        """Tell tagged structs apart by the tag's field, for generators of clients."""
-        names = [kind.get("$ref", "").rpartition("/")[2] for kind in kinds]
-        tagged = [tag for name in names for tag in _tags(self.components.get(name, {}))]
-        if len(tagged) < len(kinds):
+    def _discriminator(self, schemas: list[Schema]) -> Schema:
+        """Return the discriminator of tagged structs, from which generated clients choose the type."""
+        names = [schema.get("$ref", "").rpartition("/")[2] for schema in schemas]
+        tags = [tag for name in names for tag in _tags(self.components.get(name, {}))]
+        if len(tags) < len(schemas):
             return {}
-        mapping = {tag: kind["$ref"] for kind, (_, tag) in zip(kinds, tagged, strict=True)}
-        return {"discriminator": {"propertyName": tagged[0][0], "mapping": mapping}}
+        mapping = {tag: schema["$ref"] for schema, (_, tag) in zip(schemas, tags, strict=True)}
+        return {"discriminator": {"propertyName": tags[0][0], "mapping": mapping}}
 
-    def _component(self, kind: Any, *, sent: bool) -> str:
+    def _component(self, kind: object, *, sent: bool) -> str:
         if (kind, sent) not in self._names:
             name = _name(kind)
             if name in self._names.values():
                 name += "Sent" if sent else "Given"
             self._names[kind, sent] = name
-            self.components[name] = {}  # it may refer to itself
+            self.components[name] = {}  # before its fields, which may refer to it
             self.components[name] = self._struct(kind, sent=sent)
         return self._names[kind, sent]
 
@@ -107,15 +109,15 @@ class Schemas:
         return schema | ({"allOf": rules} if rules else {})
 
     def fields_below(self, schema: Schema) -> set[str]:
-        """Name the fields of an object, and of the objects in it."""
+        """Return the names of all fields of an object and of the objects in it."""
         if "$ref" in schema:
             return self.fields_below(self.components[schema["$ref"].rpartition("/")[2]])
         members: dict[str, Schema] = schema.get("properties", {})
-        parts = [*members.values(), *schema.get("anyOf", ()), *([schema["items"]] if "items" in schema else ())]
-        return set(members).union(*map(self.fields_below, parts))
+        nested = [*members.values(), *schema.get("anyOf", ()), *([schema["items"]] if "items" in schema else ())]
+        return set(members).union(*map(self.fields_below, nested))
 
-    def field(self, field: Any, *, sent: bool) -> Schema:
-        """Give the schema of a struct's field, with the default that it takes when left out."""
+    def field(self, field: FieldInfo, *, sent: bool) -> Schema:
+        """Return the schema of a struct's field, in a request with its default."""
         schema = self.of(field.type, sent=sent)
         default = field.default_factory() if field.default_factory is not NODEFAULT else field.default
         if sent and default is not NODEFAULT and default is not UNSET:
@@ -129,26 +131,26 @@ def _tags(schema: Schema) -> list[tuple[str, str]]:
 
 
 def _name(kind: Any) -> str:
-    """Name a component after its struct: `TodoRead`, and `TodoReadPage` for a `Page[TodoRead]`."""
+    """Return `TodoRead` for that struct, `TodoReadPage` for a `Page[TodoRead]`."""
     return "".join([*map(_name, get_args(kind)), (get_origin(kind) or kind).__name__])
 
 
-def _narrowed(schema: Schema, annotations: tuple[Any, ...]) -> Schema:
+def _narrowed(schema: Schema, annotations: tuple[object, ...]) -> Schema:
     for item in annotations:
         if isinstance(item, Meta):
             schema = schema | _limits(item, schema)
-        elif (shape := getattr(item, "json_schema", None)) is not None:
-            schema = dict(shape)
+        elif (replacement := getattr(item, "json_schema", None)) is not None:
+            schema = dict(replacement)
     return schema
 
 
 def _limits(meta: Meta, schema: Schema) -> Schema:
-    found = {keyword: value for name, keyword in _LIMITS.items() if (value := getattr(meta, name)) is not None}
+    limits = {keyword: value for name, keyword in _LIMITS.items() if (value := getattr(meta, name)) is not None}
     unit = _LENGTHS.get(schema.get("type", ""), "Length")
     for name, value in (("min", meta.min_length), ("max", meta.max_length)):
         if value is not None:
-            found[f"{name}{unit}"] = value
-    return found | (meta.extra_json_schema or {})
+            limits[f"{name}{unit}"] = value
+    return limits | (meta.extra_json_schema or {})
 
 
 def _nullable(schema: Schema) -> Schema:
@@ -156,19 +158,21 @@ def _nullable(schema: Schema) -> Schema:
         return {"anyOf": [schema, {"type": "null"}]}
     if "anyOf" in schema:
         return schema | {"anyOf": [*schema["anyOf"], {"type": "null"}]}
-    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     enum = {"enum": [*schema["enum"], None]} if "enum" in schema else {}
-    return schema | {"type": [*kinds, "null"]} | enum
+    return schema | {"type": [*types, "null"]} | enum
 
 
-def _leaf(kind: Any, *, sent: bool) -> Schema:
+def _leaf(kind: object, *, sent: bool) -> Schema:
     if kind is Any:
         return {}
     if kind is str:
         return {"type": "string"} | ({"pattern": NO_NUL} if sent else {})
     if kind is datetime:
         return {"type": "string", "format": "date-time"}
-    if get_origin(kind) is Literal or (inspect.isclass(kind) and issubclass(kind, Enum)):
-        values = get_args(kind) or tuple(member.value for member in kind)
-        return {"type": "integer" if isinstance(values[0], int) else "string", "enum": list(values)}
+    values = get_args(kind) if get_origin(kind) is Literal else ()
+    if inspect.isclass(kind) and issubclass(kind, Enum):
+        values = tuple(member.value for member in kind)
+    if values:
+        return {"type": "integer" if isinstance(values[0], int) else "string", "enum": [*values]}
     return msgspec.json.schema(kind)

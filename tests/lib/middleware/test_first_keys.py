@@ -10,7 +10,7 @@ import pytest
 
 from app.domain.system.checks import run_checks
 from app.domain.system.findings import Finding
-from app.lib.auth import published_keys
+from app.lib.auth import key_set_loading, published_keys
 from app.lib.settings import Settings
 from app.main import create_app
 from tests.asgi import asgi_transport
@@ -152,7 +152,7 @@ async def test_wrong_key_url_is_reported_at_startup_and_by_check(
 async def test_unreachable_key_server_is_a_warning(
     key_server: KeyServer, client_with: Callable[..., Awaitable[httpx.AsyncClient]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(published_keys, "FETCH_SECONDS", 0.05)
+    monkeypatch.setattr(key_set_loading, "FETCH_SECONDS", 0.05)
     key_server.answer = None
     client = await client_with()
     app: Any = client._transport.app  # type: ignore[attr-defined]

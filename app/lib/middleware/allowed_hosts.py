@@ -1,4 +1,4 @@
-"""The names under which this server may be addressed."""
+"""Refuse requests for hosts that this server does not serve."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ from app.lib.http.authority import host_name
 
 
 class AllowedHostsMiddleware:
-    """ASGI middleware: refuses requests without one valid `Host` (RFC 9112, 3.2), and other hosts than the allowed.
+    """Answers 400 without exactly one valid `Host` (RFC 9112, 3.2), and for a host that is not in `hosts`.
 
-    `*.example.com` allows every name below; without any entry, every host is allowed.
+    `*.example.com` allows every name below it. An empty list allows every host.
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
@@ -22,13 +22,12 @@ class AllowedHostsMiddleware:
         self._suffixes = tuple(f".{_normalised(host[2:])}" for host in hosts if host.startswith("*."))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, or answer 400."""
         app = self._app
-        if detail := self._fault(scope):
+        if detail := self._problem(scope):
             app = problem_response(BadRequest(detail), scope)
         await app(scope, receive, send)
 
-    def _fault(self, scope: Scope) -> str | None:
+    def _problem(self, scope: Scope) -> str | None:
         values = [value for name, value in scope["headers"] if name == b"host"]
         if len(values) > 1:
             return "The Host header must be sent once"

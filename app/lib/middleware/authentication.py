@@ -1,4 +1,4 @@
-"""Authentication middleware."""
+"""Authenticate requests before routing, and limit the rate of users and of failures."""
 
 from collections.abc import Hashable, Iterable
 from typing import Protocol
@@ -16,19 +16,17 @@ from app.lib.settings import Settings
 
 
 class Admission(Protocol):
-    """Lets users in: makes the row of a new one, and turns away a deactivated one."""
-
     async def admit(self, identity: Identity) -> None:
-        """Raises `Forbidden`."""
+        """Create the row of a new user. Raises `Forbidden` for a deactivated one."""
 
     async def readmit(self, identity: Identity) -> None:
-        """Look at the user again, who was erased meanwhile. Raises `Forbidden`."""
+        """Do it again for a user who was erased since `admit`. Raises `Forbidden`."""
 
 
 class AuthenticationMiddleware:
-    """ASGI middleware outside the router: no valid token, no further, and nothing below the path of another user.
+    """Rejects requests without a valid token (401) or for another user's path (403), before routing.
 
-    Unknown paths are closed too. `open_paths` are the exact paths that a deployment opened.
+    This includes unknown paths. Only the exact paths in `OPEN_PATHS` need no token.
     """
 
     def __init__(
@@ -48,12 +46,13 @@ class AuthenticationMiddleware:
         self._requests = RateLimit("user", settings.rate_limit_per_minute, shared=shared)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the request through to the router with its user."""
         app = self._app
         if scope["path"] not in self._open_paths:
             try:
                 await self._authorize(scope)
-            except ApiError as error:  # answered here, for what stands outside marks answers, not exceptions
+            except (
+                ApiError
+            ) as error:  # answered here: the middleware around it (CORS) changes responses, not exceptions
                 app = problem_response(error, scope)
                 if isinstance(error, TooManyRequests):
                     await self._pace.wait(self._refused(scope), receive)
@@ -71,7 +70,7 @@ class AuthenticationMiddleware:
         return user.id if user else (rate_limit_bucket(self._address.of(scope)),)
 
     async def _identify(self, scope: Scope) -> Identity:
-        """Only failures count against an address: behind the same one there may be honest users."""
+        # Only failures count against an address: other users may share it.
         try:
             return await self._verifier.verify(bearer_token(scope["headers"]))
         except (MissingToken, InvalidToken):
@@ -80,9 +79,9 @@ class AuthenticationMiddleware:
 
 
 def bearer_token(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Take the token out of the headers.
+    """Return the token of the Authorization header (RFC 6750, 2.1).
 
-    Raises `MissingToken` where there is no Authorization header, `InvalidToken` where it is not one Bearer token.
+    Raises `MissingToken` if there is no such header, `InvalidToken` for several or another scheme.
     """
     values = [value for name, value in headers if name == b"authorization"]
     if not values:

@@ -1,16 +1,16 @@
-"""Cross-origin requests: browsers of the allowed origins, and of no other, may read the answers."""
+"""CORS (the Fetch standard): let pages of the allowed origins read responses."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.lib.http.asgi import ASGIResponse
 
 _READ = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "X-Request-ID")
-# Tracing in the browser (W3C Trace Context and Baggage, Sentry) and HTTP clients add these to every request.
+# Tracing in browsers (W3C Trace Context and Baggage, Sentry) and HTTP clients add these to every request. A preflight
+# must allow them, or the request fails.
 _ADDED_BY_CLIENTS = ("baggage", "sentry-trace", "traceparent", "tracestate", "X-Requested-With")
-_ANSWER = [
+_EXPOSED = [
     (
         b"access-control-expose-headers",
         (
@@ -22,7 +22,7 @@ _ANSWER = [
 
 
 class CORSMiddleware:
-    """ASGI middleware: marks the answers to allowed origins, those to preflights too (the Fetch standard)."""
+    """Adds CORS headers to responses, also to errors, which the page could not read otherwise."""
 
     def __init__(self, app: ASGIApp, origins: Sequence[str], headers: Sequence[str] = ()) -> None:
         self._app = app
@@ -32,24 +32,20 @@ class CORSMiddleware:
         self._varies = [] if self._any or not origins else [(b"vary", b"Origin")]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass everything on."""
         if not self._origins:
             await self._app(scope, receive, send)
             return
         origin = dict(scope["headers"]).get(b"origin")
-        if marks := self._marks(origin, self._preflight if is_preflight(scope) else _ANSWER):
-            await self._app(scope, receive, _marking(send, marks))
+        if headers := self._headers(origin, self._preflight if is_preflight(scope) else _EXPOSED):
+            await self._app(scope, receive, _adding(send, headers))
         else:
             await self._app(scope, receive, send)
 
-    def _marks(self, origin: bytes | None, allowed: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """A listed origin goes with credentials; a wildcard without them, as the standard demands.
-
-        Where the answer depends on the origin, it says so without one too: caches keep it for everybody.
-        """
+    def _headers(self, origin: bytes | None, allowed: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        # `Vary` is also sent without an origin: a cache may keep that response and send it to a page later.
         if origin is None or not (self._any or origin.lower() in self._origins):
             return self._varies
-        if self._any:
+        if self._any:  # the standard forbids credentials with a wildcard
             return [(b"access-control-allow-origin", b"*"), *allowed]
         return [
             *self._varies,
@@ -69,29 +65,27 @@ def _for_preflights(headers: Sequence[str]) -> list[tuple[bytes, bytes]]:
 
 
 class Preflight:
-    """ASGI middleware inside `CORSMiddleware`: answers preflights, which have no token."""
+    """Answers preflights, inside of `CORSMiddleware` and before authentication: browsers send no token with them."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a preflight; pass everything else on."""
         app = ASGIResponse(204, [], b"") if is_preflight(scope) else self._app
         await app(scope, receive, send)
 
 
 def is_preflight(scope: Scope) -> bool:
-    """Return whether a browser asks before it sends the request itself."""
     if scope.get("method") != "OPTIONS":
         return False
     headers = dict(scope["headers"])
     return bool(headers.get(b"origin")) and b"access-control-request-method" in headers
 
 
-def _marking(send: Send, marks: list[tuple[bytes, bytes]]) -> Any:
-    async def marked(message: Any) -> None:
+def _adding(send: Send, headers: list[tuple[bytes, bytes]]) -> Send:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], *marks]
+            message["headers"] = [*message["headers"], *headers]
         await send(message)
 
-    return marked
+    return send_with_headers

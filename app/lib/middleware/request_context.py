@@ -1,11 +1,11 @@
-"""What every response has, whoever made it: a request id, security headers, a line in the log."""
+"""Give every response a request id and security headers, and every request a line in the log."""
 
 import re
 import time
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import cast
 
-from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from uuid_utils import uuid7
 
 from app.lib.deployment_secret import DeploymentSecret
@@ -21,7 +21,7 @@ SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:@/+=-]{1,128}")
 
 
 class RequestContextMiddleware:
-    """ASGI middleware around everything, the 401s included."""
+    """Stands outside of authentication and limits, so that their responses (401, 403, 429, 503) pass through it."""
 
     def __init__(self, app: ASGIApp, settings: Settings, secret: DeploymentSecret | None = None) -> None:
         self._app = app
@@ -30,36 +30,35 @@ class RequestContextMiddleware:
         self._headers = security_headers(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
         started = time.perf_counter()
         request: HTTPScope = cast("HTTPScope", scope)
         request_id = _request_id(request["headers"])
         request["state"]["request_id"] = request_id.decode()
         request["state"]["prefix"] = self._prefix.of(request)
         method = request["method"]
-        if method == "HEAD":  # GET without the body; in a copy, for the server still has to know
+        if method == "HEAD":  # run GET; in a copy of the scope, because the server reads the method, too
             request = cast("HTTPScope", {**request, "method": "GET"})
-            request["state"]["is_head"] = True  # for a body that is a stream
+            request["state"]["is_head"] = True  # a streamed body need not be produced
         state = request["state"]
         status = 0
 
-        async def framed(message: Any) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 state["route"] = request.get("path_template", UNMATCHED)
-                more = [*state.get("headers", ()), (b"x-request-id", request_id)]  # the former are of inner middleware
-                message["headers"] = [*self._completed(message["headers"]), *more]
-            elif method == "HEAD":
+                limits = state.get("headers", ())  # set by `AuthenticationMiddleware`
+                message["headers"] = [*self._completed(message["headers"]), *limits, (b"x-request-id", request_id)]
+            elif message["type"] == "http.response.body" and method == "HEAD":
                 message["body"] = b""
             await send(message)
 
         try:
-            await self._app(request, receive, framed)
+            await self._app(request, receive, send_with_headers)
         except Exception as error:
             if status:
-                raise  # the answer has begun: the server closes the connection
-            await problem_response(as_api_error(error, request), request)(request, receive, framed)
+                raise  # part of the response was sent: the server closes the connection
+            await problem_response(as_api_error(error, request), request)(request, receive, send_with_headers)
         finally:
             self._log.write(request, method, status, time.perf_counter() - started)
 
@@ -74,12 +73,12 @@ class RequestContextMiddleware:
 
 
 def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    given = next((value for name, value in headers if name == b"x-request-id"), None)
-    return given if given and SANE_REQUEST_ID.fullmatch(given) else str(uuid7()).encode()
+    request_id = next((value for name, value in headers if name == b"x-request-id"), None)
+    return request_id if request_id and SANE_REQUEST_ID.fullmatch(request_id) else str(uuid7()).encode()
 
 
 def _amend(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
-    """Name HEAD beside GET, as it works wherever GET does."""
+    """Add HEAD to an `Allow` with GET: the router does not know HEAD."""
     name, value = header
     if name == b"allow":
         methods = {*value.replace(b" ", b"").split(b",")}
@@ -88,6 +87,6 @@ def _amend(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
 
 
 def _policy(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """A page brings its own policy; JSON may load nothing at all."""
+    """Return the policy for JSON, which may load nothing; an HTML page sends its own."""
     is_json = any(name == b"content-type" and value.startswith((JSON, PROBLEM_JSON)) for name, value in headers)
     return [CONTENT_POLICY] if is_json else []

@@ -1,8 +1,6 @@
-"""Users are admitted before their requests run; one who was erased while a request ran starts afresh with it."""
+"""Run a request once more if its user was erased while it ran: the user then starts with a new row."""
 
-from typing import Any
-
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, ReceiveMessage, Scope, Send
 
 from app.lib.auth.guards import user_in
 from app.lib.errors import ApiError, Conflict, OwnerDeleted
@@ -11,39 +9,38 @@ from app.lib.middleware.authentication import Admission
 
 
 class RetryAfterErasureMiddleware:
-    """ASGI middleware behind the wall: admits the user, and once more with a second run where they were erased.
+    """Admits the user, and admits and runs the request a second time on `OwnerDeleted`.
 
-    Nothing was done and nothing answered then: what could not be written was the request's first word. It stands behind
-    the user's share of the process, for admission asks the database.
+    Safe to retry: nothing was committed and no response was started. It runs inside of the user's share of the process,
+    because admission queries the database.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Remember what was received, for the second time."""
         try:
             if user_in(scope["path"]) is not None:
                 await self._admission(scope).admit(scope["user"])
-        except ApiError as error:  # answered here, for what stands outside marks answers, not exceptions
+        except ApiError as error:  # answered here: the middleware around it (CORS) changes responses, not exceptions
             await problem_response(error, scope)(scope, receive, send)
             return
-        received: list[Any] = []
-        state: dict[str, Any] = scope["state"]
-        before = state.copy()
+        received: list[ReceiveMessage] = []
+        state = scope["state"]
+        state_before = state.copy()
 
-        async def listen() -> Any:
+        async def receive_and_keep() -> ReceiveMessage:
             received.append(message := await receive())
             return message
 
         try:
-            await self._app(scope, listen, send)
+            await self._app(scope, receive_and_keep, send)
         except OwnerDeleted:
             state.clear()
-            state.update(before)
-            await self._again(scope, _replay(received, receive), send)
+            state.update(state_before)
+            await self._run_again(scope, _replay(received, receive), send)
 
-    async def _again(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _run_again(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._app
         try:
             await self._admission(scope).readmit(scope["user"])
@@ -57,10 +54,10 @@ class RetryAfterErasureMiddleware:
         return users
 
 
-def _replay(received: list[Any], receive: Receive) -> Receive:
-    rest = iter(received)
+def _replay(received: list[ReceiveMessage], receive: Receive) -> Receive:
+    messages = iter(received)
 
-    async def replay() -> Any:
-        return next(rest, None) or await receive()
+    async def replay() -> ReceiveMessage:
+        return next(messages, None) or await receive()
 
     return replay

@@ -260,8 +260,8 @@ class TestVolume:
         assert REFUSALS_OF_A_CLIENT <= told < 2 * REFUSALS_OF_A_CLIENT  # one more with each second
         assert len(lines.of("request")) == told
         await ask(app, PATH, ("X-Forwarded-For", "203.0.113.10"))
-        untold = sum(event.get("untold", 0) for event in lines.of("authentication_failed"))
-        assert told + untold == 3 * REFUSALS_OF_A_CLIENT
+        unlogged = sum(event.get("unlogged", 0) for event in lines.of("authentication_failed"))
+        assert told + unlogged == 3 * REFUSALS_OF_A_CLIENT
 
     async def test_lines_of_one_network_are_limited(self, app_with: Callable[..., Any], lines: Lines) -> None:
         app = await app_with(trusted_proxies=["127.0.0.1"])

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.lib.settings import OPENABLE_PATHS, PROJECT, ConfigurationError, Environment, Settings, development_secret
+from app.lib.setting_types import OPENABLE_PATHS
+from app.lib.settings import PROJECT, ConfigurationError, Environment, Settings, development_secret
 
 SECRET = "0123456789abcdef0123456789abcdef"
 URL = "postgresql://u:hunter2@h/d"

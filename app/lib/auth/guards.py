@@ -8,7 +8,7 @@ from litestar.types import Guard
 from app.lib.auth.scopes import Connection, check_scope
 from app.lib.auth.tokens import Identity
 from app.lib.errors import Forbidden, MissingToken
-from app.lib.settings import OPENABLE_PATHS
+from app.lib.setting_types import OPENABLE_PATHS
 
 USERLESS = frozenset(OPENABLE_PATHS)
 MAX_USER_ID = 128

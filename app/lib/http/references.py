@@ -7,7 +7,8 @@ from urllib.parse import quote
 from litestar.types import Scope
 
 from app.lib.http.client_address import ClientAddress
-from app.lib.settings import PATH_PREFIX, Settings
+from app.lib.setting_types import PATH_PREFIX
+from app.lib.settings import Settings
 
 HEADER = b"x-forwarded-prefix"
 _SAFE = "/:@!$&'()*+,;="  # what a path has unescaped, beside unreserved characters

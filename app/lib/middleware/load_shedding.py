@@ -11,7 +11,7 @@ from app.lib.fair_queue import FairQueue
 from app.lib.http.asgi import problem_response
 from app.lib.http.client_address import ClientAddress, holder_of
 from app.lib.middleware.pending_bodies import Bodies, Body
-from app.lib.settings import HEALTH_PATH
+from app.lib.setting_types import HEALTH_PATH
 
 FEW = 4  # requests in progress: who has fewer may use the reserve
 

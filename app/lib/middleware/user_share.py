@@ -8,7 +8,7 @@ from app.lib.http.asgi import problem_response
 from app.lib.http.client_address import holder_of
 from app.lib.http.client_presence import ClientLeft, ClientPresence
 from app.lib.middleware.refusal_pace import RefusalPace
-from app.lib.settings import HEALTH_PATH
+from app.lib.setting_types import HEALTH_PATH
 
 WAIT_SECONDS = 5.0
 MAX_WAITING = 16  # times the share: a frontend may ask for a hundred things at once

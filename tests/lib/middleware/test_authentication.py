@@ -25,7 +25,8 @@ from app.lib.auth.keys import Key, SharedSecrets
 from app.lib.auth.tokens import MAX_CACHED_TOKENS, MAX_TOKEN_BYTES, Identity, TokenVerifier
 from app.lib.errors import InvalidToken
 from app.lib.http.routes import operations
-from app.lib.settings import OPENABLE_PATHS, Settings
+from app.lib.setting_types import OPENABLE_PATHS
+from app.lib.settings import Settings
 from app.main import create_app
 from tests.asgi import asgi_transport
 from tests.lib.raw import ask, bearer

@@ -144,7 +144,9 @@ def hold_to_the_contract(response: httpx.Response) -> None:
     assert response.status_code < 500 or response.status_code == 503, f"2. Errors: a fault of the server: {said}"
     if response.status_code == 401:
         challenge = response.headers.get("www-authenticate", "")
-        assert challenge.startswith("Bearer"), f"1. Who is asking: 401 has WWW-Authenticate: Bearer, but not {said}"
+        assert challenge.startswith("Bearer"), (
+            f"1. Authentication and authorization: 401 has WWW-Authenticate: Bearer, but not {said}"
+        )
     if response.status_code == 405:
         assert "allow" in response.headers, f"2. Errors: 405 has Allow, but not {said}"
     if response.status_code in (429, 503):

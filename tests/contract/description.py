@@ -38,10 +38,12 @@ class Description:
         said = f"{response.request.method} {path}: {response.status_code} {response.text[:300]}"
         responses = found[0][method]["responses"]
         status = str(response.status_code)
-        assert status in responses, f"5. The rest: the OpenAPI document lists every status, but not that of {said}"
+        assert status in responses, (
+            f"5. Other resources: the OpenAPI document lists every status, but not that of {said}"
+        )
         headers = {name.lower() for name in self._resolved(responses[status]).get("headers", {})}
         untold = {*response.headers} & TOLD - headers
-        assert not untold, f"5. The rest: the OpenAPI document lists the headers, but not {untold} of {said}"
+        assert not untold, f"5. Other resources: the OpenAPI document lists the headers, but not {untold} of {said}"
 
     def _resolved(self, found: dict[str, Any]) -> dict[str, Any]:
         while "$ref" in found:

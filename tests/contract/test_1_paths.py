@@ -1,4 +1,4 @@
-"""1. Who is asking: the path's user, and nobody else's rows."""
+"""1. Authentication and authorization: the path's user, and nobody else's rows."""
 
 import secrets
 from collections.abc import Callable
@@ -11,13 +11,13 @@ import pytest
 from .api import Api, User, body, problem, section
 from .routes import ADMIN, CORE, FULL, ON_A_ROW, Route, parameters
 
-says = section("1. Who is asking")
+says = section("1. Authentication and authorization")
 
 FORBIDDEN = "Forbidden: not authorized to access this resource"
 type Anybody = Callable[..., httpx.Response]
 
 
-@says("Every route is behind a JWT, by default and without a list of protected paths")
+@says("Every route requires a JWT, by default and without a list of protected paths")
 @pytest.mark.parametrize("route", parameters(*CORE, *FULL, *ADMIN))
 def test_every_route_needs_a_token(anybody: Anybody, alice: User, route: Route) -> None:
     todo = alice.create()
@@ -26,7 +26,7 @@ def test_every_route_needs_a_token(anybody: Anybody, alice: User, route: Route) 
     assert alice.page()["items"] == [todo]
 
 
-@says("a route that nobody thought about is closed. Unknown paths too answer 401 before 404")
+@says("a new route is protected without configuration. Unknown paths also answer 401 before 404")
 @pytest.mark.core
 @pytest.mark.parametrize(
     "path",
@@ -39,7 +39,7 @@ def test_unknown_path_without_token_is_401(api: Api, alice: User, path: str) -> 
     problem(alice.get("/nothing"), 404)
 
 
-@says("CORS preflight is the one exception")
+@says("CORS preflight is the only exception")
 @pytest.mark.full
 def test_preflight_needs_no_token(anybody: Anybody, alice: User) -> None:
     headers = {"Origin": "https://app.example.com", "Access-Control-Request-Method": "GET"}
@@ -47,7 +47,7 @@ def test_preflight_needs_no_token(anybody: Anybody, alice: User) -> None:
     problem(anybody("GET", alice.at("/todos"), headers=headers), 401)
 
 
-@says("It MUST equal the decoded {user_id} byte for byte, before anything is looked up")
+@says("It MUST equal the decoded {user_id} byte for byte, before any lookup")
 @pytest.mark.parametrize("route", parameters(*CORE, *FULL, *ADMIN))
 def test_every_route_refuses_another_users_token(alice: User, bob: User, route: Route) -> None:
     todo = alice.create()
@@ -113,7 +113,7 @@ def test_malformed_id_is_404(api: Api, pattern: str) -> None:
     problem(api.user(id_like(pattern)).get("/todos"), 403, FORBIDDEN)
 
 
-@says("A row of another user, asked for by its id under one's own path")
+@says("A row of another user, requested by its id under the caller's own path")
 @says("the same body as for an id that never existed")
 @pytest.mark.parametrize("route", parameters(*ON_A_ROW))
 def test_another_users_row_is_404(alice: User, bob: User, route: Route) -> None:
@@ -127,7 +127,7 @@ def test_another_users_row_is_404(alice: User, bob: User, route: Route) -> None:
     assert alice.read(todo["id"]) == todo
 
 
-@says("A row of another user, asked for by its id under one's own path")
+@says("A row of another user, requested by its id under the caller's own path")
 @pytest.mark.core
 def test_lists_never_show_another_users_rows(alice: User, bob: User) -> None:
     hers = alice.create(tags=["shared"], priority="high", due_date="2030-01-01")

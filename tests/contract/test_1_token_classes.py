@@ -1,4 +1,4 @@
-"""1. Who is asking: session tokens, access tokens of OAuth clients, and what is neither."""
+"""1. Authentication and authorization: session tokens, access tokens of OAuth clients, and what is neither."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from .routes import ACCOUNT, ADMIN, CORE, LISTS, OWN, TASKS, TODOS, Route
 from .tokens import Tokens
 
 pytestmark = pytest.mark.full
-says = section("1. Who is asking")
+says = section("1. Authentication and authorization")
 
 INVALID = "Invalid or expired token"
 AS_ACCESS_TOKEN = {"alg": "HS256", "typ": "at+jwt"}
@@ -41,7 +41,7 @@ def scope_of(route: Route) -> str:
 
 
 @says("A token has one of two classes.")
-@says("Session token: every other, with no typ or JWT (without case)")
+@says("Every other token is a session token, without typ or with JWT (case-insensitive)")
 @pytest.mark.parametrize("kind", ["logout+jwt", "dpop+jwt", "application/jwt", "", " JWT", None, 1, ["JWT"]])
 def test_other_token_types_are_refused(api: Api, alice: User, kind: object) -> None:
     header = {"alg": "HS256", "typ": kind}
@@ -57,7 +57,10 @@ def test_claims_of_other_tokens_are_refused(api: Api, alice: User, name: str) ->
     problem(with_token(alice, token).get("/todos"), 401, INVALID)
 
 
-@says("Access token of an OAuth client: typ is at+jwt or application/at+jwt, or a claim client_id or scope is there.")
+@says(
+    "It is an access token of an OAuth client if typ is at+jwt or application/at+jwt, or if it has "
+    "a claim client_id or scope."
+)
 def test_access_token_is_known_by_type_or_claims(granting: Tokens, alice: User) -> None:
     for header in (AS_ACCESS_TOKEN, {"alg": "HS256", "typ": "application/at+jwt"}, {"alg": "HS256", "typ": "JWT"}):
         limited = with_token(alice, granting.sign(granted(granting, alice), header))
@@ -67,7 +70,7 @@ def test_access_token_is_known_by_type_or_claims(granting: Tokens, alice: User) 
         problem(with_token(alice, granting.sign(claims)).get("/todos"), 401, INVALID)
 
 
-@says("An access token is accepted if RESOURCE is set and its aud names that or a longer path of it")
+@says("An access token is accepted if RESOURCE is set and its aud has that value or a path below it")
 @says("Its user is sub, and it has no role")
 @pytest.mark.parametrize(
     "claims",
@@ -90,7 +93,7 @@ def test_access_token_needs_all_of_its_claims(granting: Tokens, alice: User, cla
 
 
 @says("An access token needs the scope of its route (HEAD and OPTIONS as GET)")
-@says('else 403, WWW-Authenticate: Bearer error="insufficient_scope", scope="…" with what is missing')
+@says('otherwise 403, WWW-Authenticate: Bearer error="insufficient_scope", scope="…" with the missing scope')
 @pytest.mark.parametrize("route", CORE + TASKS + TODOS + LISTS + OWN + ACCOUNT, ids=lambda route: "-".join(route[:2]))
 def test_route_names_the_scope_that_is_missing(granting: Tokens, alice: User, route: Route) -> None:
     others = " ".join({"todos:read", "todos:write", "profile", "account"} - {scope_of(route)})
@@ -102,7 +105,7 @@ def test_route_names_the_scope_that_is_missing(granting: Tokens, alice: User, ro
         assert response.headers["www-authenticate"] == challenge
 
 
-@says("No scope opens /admin, or a route that declares none")
+@says("No scope gives access to /admin or to a route that declares no scope")
 @pytest.mark.parametrize("route", ADMIN, ids=lambda route: route.path)
 def test_no_scope_grants_administration(granting: Tokens, alice: User, route: Route) -> None:
     scopes = "todos:read todos:write profile account admin"

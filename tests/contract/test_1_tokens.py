@@ -1,4 +1,4 @@
-"""1. Who is asking: tokens."""
+"""1. Authentication and authorization: tokens."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from .api import Api, User, body, problem, section
 from .tokens import Tokens, encoded, signed
 
 pytestmark = pytest.mark.core
-says = section("1. Who is asking")
+says = section("1. Authentication and authorization")
 
 MISSING = "Missing authentication token"
 INVALID = "Invalid or expired token"
@@ -37,7 +37,7 @@ def refused(response: httpx.Response) -> None:
 
 
 @says("RFC 6750: no error code when no credentials were sent")
-@says("Two details only: Missing authentication token, and Invalid or expired token for every other cause")
+@says("There are only two details: Missing authentication token, and Invalid or expired token for every other cause")
 @pytest.mark.contract("2. Errors", "401; 403; 404; 405")
 def test_request_without_token_is_401(ask: Asking) -> None:
     response = ask()
@@ -53,19 +53,19 @@ def test_token_outside_the_header_is_ignored(ask: Asking, alice: User) -> None:
     problem(ask(headers={"X-Authorization": f"Bearer {alice.token}"}), 401, MISSING)
 
 
-@says("scheme compared without case")
+@says("the scheme is case-insensitive")
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
 def test_bearer_scheme_is_case_insensitive(ask: Asking, alice: User, scheme: str) -> None:
     body(ask(f"{scheme} {alice.token}"))
 
 
-@says("anything missing, malformed")
+@says("a token that is missing, malformed")
 @pytest.mark.parametrize("scheme", ["Basic", "Token", "JWT", "Digest", "Bearer:", "BearerBearer"])
 def test_other_authorization_schemes_are_refused(ask: Asking, alice: User, scheme: str) -> None:
     refused(ask(f"{scheme} {alice.token}"))
 
 
-@says("anything missing, malformed")
+@says("a token that is missing, malformed")
 @pytest.mark.parametrize(
     "token",
     [
@@ -87,7 +87,7 @@ def test_malformed_jwt_is_refused(ask: Asking, token: str) -> None:
     refused(ask(f"Bearer {token}"))
 
 
-@says("anything missing, malformed")
+@says("a token that is missing, malformed")
 def test_modified_token_is_refused(ask: Asking, alice: User) -> None:
     header, claims, signature = alice.token.split(".")
     for part in (f"{header}.{claims}", f"{header}.{claims}.", f"{alice.token}.{signature}"):
@@ -126,7 +126,7 @@ def test_claimed_algorithm_is_not_trusted(api: Api, ask: Asking, alice: User, al
     refused(ask(f"Bearer {api.tokens.sign(api.tokens.claims(alice.id), {'alg': algorithm})}"))
 
 
-@says("Token kinds: HS256 with BETTER_AUTH_SECRET (its UTF-8 bytes)")
+@says("Algorithms: HS256 with BETTER_AUTH_SECRET (its UTF-8 bytes)")
 @says("typ, nbf, jti, kid are not required")
 def test_token_of_the_shared_secret_is_accepted(api: Api, ask: Asking, alice: User) -> None:
     body(ask(f"Bearer {api.tokens.sign(api.tokens.claims(alice.id, iat=None), {'alg': 'HS256'})}"))
@@ -140,7 +140,7 @@ def test_token_times_are_checked(api: Api, ask: Asking, alice: User) -> None:
         refused(ask(f"Bearer {api.tokens.sign(api.tokens.claims(alice.id, **claims))}"))
 
 
-@says("clock leeway 10 s")
+@says("the clock leeway is 10 s")
 def test_clock_skew_is_tolerated(api: Api, ask: Asking, alice: User) -> None:
     now = int(time.time())
     for claims in ({"exp": now - 3}, {"nbf": now + 8}):
@@ -159,13 +159,13 @@ def test_token_without_subject_is_refused(api: Api, ask: Asking, sub: object) ->
     refused(ask(f"Bearer {api.tokens.sign(api.tokens.claims(sub))}"))
 
 
-@says("anything missing, malformed")
+@says("a token that is missing, malformed")
 @pytest.mark.parametrize("claims", [[], "alice", 1, None, [{"sub": "alice"}]])
 def test_claims_must_be_an_object(api: Api, ask: Asking, claims: object) -> None:
     refused(ask(f"Bearer {api.tokens.sign(claims)}"))
 
 
-@says("The user is the claim sub, else id")
+@says("The user is the claim sub, or id without a sub")
 def test_user_id_is_read_from_the_subject(api: Api, ask: Asking, alice: User) -> None:
     body(ask(f"Bearer {api.tokens.sign(api.tokens.claims(None, id=alice.id))}"))
     body(ask(f"Bearer {api.tokens.sign(api.tokens.claims(alice.id, id='another'))}"))
@@ -203,7 +203,7 @@ def test_one_of_several_audiences_is_enough(demanding: Tokens, ask: Asking, alic
         body(ask(f"Bearer {demanding.sign(demanding.claims(alice.id, aud=audiences))}"))
 
 
-@says("further claims, nested, null or non-ASCII, do no harm")
+@says("other claims, also nested, null or non-ASCII ones, are ignored")
 def test_token_with_the_whole_user_row_is_accepted(api: Api, ask: Asking, alice: User) -> None:
     row = {
         "email": "älice@example.com",

@@ -44,7 +44,7 @@ def test_invalid_json_is_400(alice: User, content: bytes) -> None:
     assert alice.page()["items"] == [todo]
 
 
-@says("400 the body is not JSON, nested more than 32 levels deep")
+@says("400 the body is not JSON, is nested more than 32 levels deep")
 def test_deep_json_is_accepted_up_to_the_limit(alice: User) -> None:
     for levels, status in ((32, 422), (33, 400)):
         text = '{"tags":' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
@@ -157,7 +157,7 @@ def test_every_invalid_parameter_is_reported(alice: User) -> None:
     assert mistakes(alice.get("/todos", params=wrong)) == set(wrong)
 
 
-@says("Every error has this shape, also those that the framework, the router or the server's middleware raises")
+@says("Every error has this shape, including errors of the framework, the router and the server's middleware")
 @says("type, title, status, detail, instance, request_id")
 def test_error_has_detail_and_instance(alice: User) -> None:
     found = problem(alice.get("/nothing?x=1"), 404)
@@ -165,27 +165,27 @@ def test_error_has_detail_and_instance(alice: User) -> None:
     assert found["detail"]
 
 
-@says("Every answer has X-Request-ID")
+@says("Every response has X-Request-ID")
 def test_every_response_has_a_unique_request_id(alice: User) -> None:
     ids = [alice.get(path).headers["x-request-id"] for path in ("/todos", "/nothing", "/todos", "/todos?x=1")]
     assert len(set(ids)) == 4
 
 
-@says("the caller's own if it is a sane token")
+@says("that of the request if it is valid")
 @pytest.mark.parametrize("given", ["1", "a" * 64, "0192f5b0-7d4e-7c3a-9d2e-0123456789ab", "req_A.b-C"])
 def test_valid_request_id_of_the_client_is_echoed(alice: User, given: str) -> None:
     for path in ("/todos", "/nothing"):
         assert alice.get(path, headers={"X-Request-ID": given}).headers["x-request-id"] == given
 
 
-@says("else a fresh one")
+@says("otherwise a new one")
 @pytest.mark.parametrize("given", ["", "a b", "<script>", '"', "x" * 5000, "é", "a\tb", "{}", "a;b"])
 def test_invalid_request_id_is_replaced(alice: User, given: str) -> None:
     for path in ("/todos", "/nothing"):
         assert alice.get(path, headers={"X-Request-ID": given.encode()}).headers["x-request-id"] != given
 
 
-@says("Stack traces, SQL, tokens and personal data never appear in an answer")
+@says("Stack traces, SQL, tokens and personal data never appear in a response")
 @pytest.mark.parametrize("route", CORE, ids=lambda route: f"{route.method} {route.path}")
 def test_hostile_text_is_not_executed_as_sql(alice: User, route: Route) -> None:
     todo = alice.create()

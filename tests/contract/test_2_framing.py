@@ -24,13 +24,13 @@ def test_content_encoding_is_415(alice: User, coding: str) -> None:
     assert alice.page()["items"] == [todo]
 
 
-@says("A request has one Host, which is a host with an optional port, else 400")
+@says("A request has one Host, which is a host with an optional port, otherwise 400")
 @pytest.mark.parametrize("host", ["", "a b", "user@localhost", "localhost/", "localhost,localhost", "localhost:x"])
 def test_invalid_host_is_400(alice: User, host: str) -> None:
     problem(alice.get("/todos", headers={"Host": host}), 400)
 
 
-@says("no protocol is switched to")
+@says("the server never switches protocols")
 @says("A body is as long as its Content-Length or its chunks, whatever Upgrade asks for")
 def test_upgrade_header_does_not_change_the_body(alice: User) -> None:
     """What its last bytes say would be another request, were the body left behind."""
@@ -55,7 +55,7 @@ def test_location_and_instance_are_uris(api: Api) -> None:
         assert problem(user.get(f"/todos/{name}"), 404)["instance"].endswith(f"{path}/{name}")
 
 
-@says("or of more than 5,000 values")
+@says("or has more than 5,000 values")
 def test_json_with_too_many_values_is_refused(alice: User) -> None:
     for values, status in ((5001, 400), (4990, 422)):
         problem(alice.post("/todos", json={"title": "x", "tags": ["a"] * values}), status)

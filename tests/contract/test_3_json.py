@@ -36,7 +36,7 @@ UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 
 @core
 @says("snake_case")
-@says("absent values are null, never left out")
+@says("absent values are null, never omitted")
 def test_a_todo_has_every_field(alice: User) -> None:
     todo = alice.create()
     for found in (todo, alice.read(todo["id"]), alice.page()["items"][0]):
@@ -101,7 +101,7 @@ def test_unknown_fields_are_reported(alice: User, method: str) -> None:
     assert alice.page()["items"] == [todo]
 
 
-@says("unknown query parameters are refused with 422 that names them")
+@says("unknown query parameters are refused with a 422 that names them")
 @pytest.mark.parametrize("route", parameters(*CORE, *FULL))
 def test_unknown_parameters_are_reported(alice: User, route: Route) -> None:
     todo = alice.create()
@@ -134,7 +134,7 @@ def test_nul_in_a_parameter_is_refused(alice: User) -> None:
 
 
 @pytest.mark.full
-@says("A name that occurs twice in an object is refused with 422 that names it")
+@says("A name that occurs twice in an object is refused with a 422 that names it")
 @pytest.mark.parametrize("name", ["title", "ti\\u0074le", "tags"])
 def test_repeated_member_names_are_refused(alice: User, name: str) -> None:
     todo = alice.create()
@@ -150,7 +150,7 @@ def test_repeated_member_names_are_refused(alice: User, name: str) -> None:
 
 
 @pytest.mark.full
-@says("A 422 names the first 100 errors, and says so when there are more")
+@says("A 422 has the first 100 errors, and says if there are more")
 def test_all_errors_are_reported_at_once(alice: User) -> None:
     for count in (50, 150):
         answer = problem(alice.post("/todos", json={"title": "x"} | {f"x{each}": 1 for each in range(count)}), 422)
@@ -159,7 +159,7 @@ def test_all_errors_are_reported_at_once(alice: User) -> None:
 
 
 @pytest.mark.full
-@says("Text is stored in Unicode's normal form NFC, and measured so")
+@says("Text is stored and measured in Unicode's normal form NFC")
 @says("filters compare in NFC too")
 def test_text_is_normalized_to_nfc(alice: User) -> None:
     todo = alice.create(title="e\u0301" * 200, description="e\u0301" * 10_000, tags=["\u00e9", "e\u0301"])
@@ -179,10 +179,10 @@ def test_runs_of_combining_characters_are_limited(alice: User) -> None:
 
 
 @pytest.mark.full
-@says("Titles, names and tags are lines: trimmed, without control characters and line breaks")
-@says("U+2028 and U+2029 are such")
-@says("and with at least one character that can be seen")
-@says("not of spaces, formatting characters, combining marks and fillers alone")
+@says("Titles, names and tags are single lines: trimmed, without control characters and line breaks")
+@says("including U+2028 and U+2029")
+@says("and with at least one visible character")
+@says("spaces, formatting characters, combining marks and fillers are not visible")
 def test_single_line_texts_refuse_control_characters(alice: User) -> None:
     for wrong in ("a\nb", "a\x1b[2Jb", "a\x9bb", "a\u2028b", "a\u2029b", "\u200b", "\u3164", "\u0301", "\u2800"):
         assert mistakes(alice.post("/todos", json={"title": wrong})) == {"/title"}
@@ -191,8 +191,8 @@ def test_single_line_texts_refuse_control_characters(alice: User) -> None:
 
 
 @pytest.mark.full
-@says("Descriptions and bio may have no control characters (C0, DEL, C1) but tab, newline and carriage return")
-@says("Characters that set the direction of text are allowed: right-to-left scripts need them")
+@says("Descriptions and bio have no control characters (C0, DEL, C1) except tab, newline and carriage return")
+@says("Characters that set the text direction are allowed: right-to-left scripts need them")
 def test_long_texts_may_have_line_breaks(alice: User) -> None:
     fine = "a\tb\r\nc\u202b\u05d0\u202c"
     assert alice.create(title="\u202b\u05d0\u202c", description=fine)["description"] == fine
@@ -201,8 +201,8 @@ def test_long_texts_may_have_line_breaks(alice: User) -> None:
 
 
 @core
-@says("Fields that the server owns (id, user_id, created_at, …) cannot be written")
-@pytest.mark.contract("4. Todos /api/{user_id}/todos", "server's own")
+@says("Fields that the server sets (id, user_id, created_at, …) cannot be written")
+@pytest.mark.contract("4. Todos /api/{user_id}/todos", "set by the server")
 @pytest.mark.parametrize("field", OWN)
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
 def test_server_owned_fields_are_refused(alice: User, bob: User, field: str, method: str) -> None:
@@ -227,7 +227,7 @@ names = st.sampled_from(["title", "description", "completed", "priority", "due_d
 
 
 @core
-@says("refused with 422 that names them (a silent typo loses data)")
+@says("refused with a 422 that names them (a typo must not lose data)")
 @pytest.mark.contract("2. Errors", "422 well-formed but invalid")
 @examples(80)
 @given(value=json_values | st.dictionaries(names, json_values, min_size=1, max_size=5))

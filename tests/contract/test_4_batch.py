@@ -39,8 +39,8 @@ def refused(response: httpx.Response, status: int, index: int) -> dict[str, Any]
 
 @says("POST /todos/batch: 200")
 @says('Batch: {"operations": […]} with 1 to 100 of')
-@says('The answer is {"results": [{"status": 201, "todo": {…}}, {"status": 200, "todo": {…}}')
-@says("version and permanent may be left out")
+@says('The response is {"results": [{"status": 201, "todo": {…}}, {"status": 200, "todo": {…}}')
+@says("version and permanent are optional")
 def test_batch_with_one_operation_of_each_kind(alice: User) -> None:
     changed, gone, erased = alice.create(), alice.create(title="gone"), alice.create()
     operations = (
@@ -75,7 +75,10 @@ def test_batch_operations_run_in_order(alice: User) -> None:
     assert alice.read(todo["id"])["title"] == "3"
 
 
-@says("up to 100 creates, patches and deletes in one transaction: all or nothing, the failing item named")
+@says(
+    "up to 100 creates, patches and deletes in one transaction: all or nothing, with the index of "
+    "the operation that failed"
+)
 @says("with 1 to 100 of")
 def test_batch_has_at_most_100_operations(alice: User) -> None:
     results = body(send(alice, *(create(f"{number:03}") for number in range(100))))["results"]
@@ -87,7 +90,7 @@ def test_batch_has_at_most_100_operations(alice: User) -> None:
     assert alice.page()["total"] == 100
 
 
-@says("When one fails, nothing is done: the answer has the status that the operation alone would have had")
+@says("If one fails, nothing is changed: the response has the status that the operation alone would have had")
 @says("the problem has its index, from 0")
 def test_failed_operation_rolls_back_the_batch(alice: User, bob: User) -> None:
     todo, his = alice.create(), bob.create()
@@ -109,7 +112,7 @@ def test_failed_operation_rolls_back_the_batch(alice: User, bob: User) -> None:
     assert bob.page()["items"] == [his]
 
 
-@says("another version than the stored one is 412")
+@says("a version other than the stored one is 412")
 def test_batch_operations_check_versions(alice: User) -> None:
     todo = alice.create()
     refused(send(alice, update(todo["id"], title="x") | {"version": 2}), 412, 0)
@@ -134,7 +137,7 @@ def test_batch_errors_have_pointers(alice: User) -> None:
     assert alice.page()["items"] == [todo]
 
 
-@says("A body that is invalid as such has all of its mistakes named, and no index")
+@says("If the body itself is invalid, the problem has all errors, and no index")
 @pytest.mark.parametrize(
     "sent", [{}, [], {"operations": None}, {"operations": {}}, {"operations": [1]}, {"operations": [[]]}]
 )

@@ -32,7 +32,7 @@ class TestConditions:
             )
             assert alice.get(path).headers["etag"] == f'"{version}"'
 
-    @says("If-Match on PUT, PATCH, DELETE and the POST actions; stale gives 412 and changes nothing")
+    @says("If-Match on PUT, PATCH, DELETE and the POST actions; a stale ETag gives 412 and changes nothing")
     @pytest.mark.contract("2. Errors", "412 stale If-Match")
     @of_writes
     def test_stale_write_is_412(self, alice: User, route: Route) -> None:
@@ -58,7 +58,7 @@ class TestConditions:
                 problem(alice.request(**route.of(key), headers={"If-Match": tag}), 404)
         assert bob.read(todo["id"]) == todo
 
-    @says("If-None-Match with any ETag (the asterisk) or the current one on a write of what is there gives 412")
+    @says("If-None-Match with an asterisk or the current ETag, on a write of an existing resource, gives 412")
     @of_writes
     def test_if_none_match_on_write_is_412(self, alice: User, route: Route) -> None:
         todo = alice.create()
@@ -72,7 +72,7 @@ class TestConditions:
         problem(alice.get(path, headers={"If-Match": '"2"', "If-None-Match": '"1"'}), 412)
         assert alice.get(path, headers={"If-Match": '"1"'}).status_code == 200
 
-    @says('An ETag that a proxy made weak or gave a suffix (W/"2", "2-gzip") matches nothing in If-Match')
+    @says('An ETag that a proxy has weakened or given a suffix (W/"2", "2-gzip") never matches in If-Match')
     @says("and the 412 says so")
     def test_weakened_etag_is_412(self, alice: User) -> None:
         todo = alice.create()
@@ -80,7 +80,7 @@ class TestConditions:
             answer = problem(alice.patch(f"/todos/{todo['id']}", json={"title": "y"}, headers={"If-Match": tag}), 412)
             assert "proxy" in answer["detail"]
 
-    @says("stale gives 412 and changes nothing")
+    @says("a stale ETag gives 412 and changes nothing")
     def test_one_of_many_concurrent_writes_wins(self, alice: User) -> None:
         todo = alice.create()
         headers = {"If-Match": '"1"'}
@@ -108,7 +108,7 @@ class TestRetries:
         """Give a key that nobody has used."""
         return {"Idempotency-Key": secrets.token_hex(16)}
 
-    @says("the first answer is stored with the write, in its transaction, and replayed for 24 h")
+    @says("the first response is stored with the write, in its transaction, and replayed for 24 h")
     @says("Idempotency-Replayed: true")
     def test_first_response_is_replayed(self, alice: User, key: dict[str, str]) -> None:
         first = alice.post("/todos", json={"title": "once"}, headers=key)

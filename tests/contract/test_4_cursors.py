@@ -42,7 +42,7 @@ def fill(user: User, number: int) -> list[dict[str, Any]]:
     ]
 
 
-@says("?cursor= pages (opaque, signed or validated; stable while rows come and go)")
+@says("?cursor= pages (opaque, signed or validated; stable while rows are added and removed)")
 @pytest.mark.parametrize("key", ["created_at", "updated_at", "due_at", "priority", "title", "completed"])
 def test_cursor_pages_cover_every_sort(alice: User, key: str) -> None:
     todos = fill(alice, 13)
@@ -158,7 +158,7 @@ class Walk:
 moves = st.tuples(st.sampled_from(["step", "insert", "delete"]), st.integers(0, 50))
 
 
-@says("stable while rows come and go")
+@says("stable while rows are added and removed")
 @examples(40)
 @given(
     sort=st.sampled_from(

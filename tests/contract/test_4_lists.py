@@ -84,7 +84,10 @@ class TestFilters:
         assert len(alice.titles(tag="%")) == len(alice.titles(tag="a b")) == len(alice.titles(tag="{a}")) == 1
 
     @says("due_before, due_after")
-    @says("due_before and due_after take an instant or a day, and a due_date counts as its first moment in UTC there")
+    @says(
+        "due_before and due_after take an instant or a day, and a due_date is compared as the first "
+        "instant of its day in UTC"
+    )
     def test_filter_by_due_date(self, alice: User) -> None:
         for instant in ("2026-02-28T23:59:59.999999Z", "2026-03-01T12:00:00Z"):
             alice.create(title=instant, due_at=instant)
@@ -103,7 +106,7 @@ class TestFilters:
             assert sorted(alice.titles(due_after=bound)) == sorted(after), bound
 
     @says("created_before, created_after, updated_after")
-    @says("before and after a moment exclude it")
+    @says("before and after exclude the given instant")
     def test_filter_by_created_and_updated(self, alice: User) -> None:
         first, second, third = (alice.create(title=title) for title in ("first", "second", "third"))
         assert alice.titles(created_before=second["created_at"]) == ["first"]
@@ -129,7 +132,7 @@ class TestFilters:
         for value in values:
             assert mistakes(alice.get("/todos", params={name: value})) == {name}, value
 
-    @says("All that are given must hold")
+    @says("All given filters must match")
     def test_filters_are_combined(self, alice: User) -> None:
         for completed in (True, False):
             for tags in (["a"], ["b"]):

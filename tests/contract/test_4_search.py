@@ -21,7 +21,7 @@ class TestSearch:
         assert alice.page(q="water")["total"] == 2
         assert alice.titles(q="nothing") == []
 
-    @says("Each word must occur, as the beginning of a word")
+    @says("Each word must occur as the beginning of a word")
     def test_search_matches_word_prefixes(self, alice: User) -> None:
         alice.create(title="Water the plants", description="on Monday")
         for found in ("wat", "plan", "mon pla", "plants water", "water the"):
@@ -29,7 +29,7 @@ class TestSearch:
         for missed in ("ater", "lants", "water tuesday", "waterfall"):
             assert alice.titles(q=missed) == [], missed
 
-    @says('"words in quotes" must occur whole and in this order')
+    @says('"words in quotes" must occur complete and in this order')
     def test_search_matches_phrases(self, alice: User) -> None:
         alice.create(title="Water the plants today")
         for found in ('"water the plants"', '"the plants" wat', '"today"'):
@@ -37,7 +37,7 @@ class TestSearch:
         for missed in ('"plants the"', '"water plants"', '"the plan"', '"wat"'):
             assert alice.titles(q=missed) == [], missed
 
-    @says("Case does not matter")
+    @says("Case is ignored")
     def test_search_ignores_case(self, alice: User) -> None:
         alice.create(title="ÄPFEL und Birnen")
         for text in ("äpfel", "ÄPFEL", "Äpf", "bIRNEN", '"UND birnen"'):
@@ -45,9 +45,7 @@ class TestSearch:
 
     @says("Spaces, punctuation and symbols only separate words: Call 555-1234 is found by 1234, Fix <Header> by header")
     @says("A word is a run of letters and digits")
-    @says(
-        "What is typed without a space between stays together: node.js finds the words node and js… where they follow"
-    )
+    @says("Words without a space between them are a phrase: node.js finds node followed by js…, in one text")
     @pytest.mark.parametrize(
         ("title", "found", "missed"),
         [
@@ -65,15 +63,15 @@ class TestSearch:
         assert [q for q in found if alice.titles(q=q) != [title]] == []
         assert [q for q in missed if alice.titles(q=q)] == []
 
-    @says("The last word of a phrase whose quotes are not closed is a beginning")
-    @says("So each beginning of a title that ends in a letter or digit finds it")
+    @says("In a phrase without a closing quote, the last word is the beginning of a word")
+    @says("So each prefix of a title that ends in a letter or digit finds that title")
     def test_every_prefix_of_a_title_finds_it(self, alice: User) -> None:
         title = 'Read "The C++ FAQ", https://a.example/b_c?d=1#e (p. 12-14), at 5:30!'
         alice.create(title=title)
         ends = [end for end, character in enumerate(title, 1) if character.isalnum()]
         assert [title[:end] for end in ends if alice.titles(q=title[:end]) != [title]] == []
 
-    @says("Accents, vowel points and compatibility forms do not matter either")
+    @says("Accents, vowel points and compatibility forms are ignored, too")
     @says("ß æ œ ø đ ł ħ ŧ ı are ss ae oe o d l h t i")  # noqa: RUF001
     @pytest.mark.parametrize(
         ("title", "q"),
@@ -93,7 +91,7 @@ class TestSearch:
             assert f"in {one}" in alice.titles(q=other)
             alice.delete(f"/todos/{todo['id']}")
 
-    @says("Of a description, the first 3,000 words are searched, and of a word the first 255 characters")
+    @says("The first 3,000 words of a description are searched, and the first 255 characters of a word")
     def test_search_reads_long_texts(self, alice: User) -> None:
         alice.create(title="words", description=" ".join(chr(0x4E00 + number) for number in range(5000)))
         alice.create(title="word", description="𐐀" * 10_000)
@@ -101,7 +99,7 @@ class TestSearch:
         assert alice.titles(q="𐐨" * 200) == ["word"]
 
     @says("/tasks?search= finds any part of a text")
-    @says("Scripts that are written without spaces have one word from separator to separator")
+    @says("In scripts without spaces, the text between two separators is one word")
     def test_search_in_scripts_without_spaces(self, alice: User) -> None:
         alice.create(title="買い物リスト、牛乳")
         found = [q for q in ("買い物", "牛乳", "リスト") if alice.titles(q=q)]
@@ -127,7 +125,7 @@ class TestSearch:
             seen += [todo["id"] for todo in page["items"]]
         assert sorted(seen) == sorted(made)
 
-    @says("Text without any word matches nothing")
+    @says("A q without any word matches nothing")
     @pytest.mark.parametrize("text", ["!", "&", "|", ":*", "()", "''", '"', '""', '" "', "<->", "\\", "-", "…", " "])
     def test_query_without_a_word_matches_nothing(self, alice: User, text: str) -> None:
         alice.create(title="Water & plants! <-> 'x' -- \\ (y) :*")
@@ -139,7 +137,7 @@ class TestSearch:
         alice.create(title="Water")
         assert alice.titles(q=text) == ["Water"]
 
-    @says("q is 1 to 200 characters")
+    @says("q has 1 to 200 characters")
     def test_search_query_length_is_limited(self, alice: User) -> None:
         alice.create(title="x")
         assert alice.titles(q="x") == ["x"]
@@ -161,7 +159,7 @@ def today(hours: int) -> date:
 
 class TestDue:
     @says("due (overdue today upcoming none, in the profile's time zone)")
-    @says("today those that are due on the user's calendar day of now, upcoming on a later one; none those without")
+    @says("today are those due on the user's current day, upcoming on a later one; none are those without")
     @pytest.mark.parametrize(
         ("zone", "hours"), [("UTC", 0), ("Pacific/Kiritimati", 14), ("Pacific/Pago_Pago", -11), ("Asia/Tokyo", 9)]
     )
@@ -180,7 +178,7 @@ class TestDue:
                 alice.delete(f"/todos/{key}")
         assert found == {"overdue": ["-1"], "today": ["0"], "upcoming": ["1", "9"], "none": ["never"]}
 
-    @says("overdue are open todos whose day has passed or whose instant is over")
+    @says("overdue are open todos whose day or instant has passed")
     def test_overdue_filter(self, alice: User) -> None:
         now = datetime.now(UTC)
         alice.create(title="a minute ago", due_at=(now - timedelta(minutes=1)).isoformat())
@@ -190,7 +188,7 @@ class TestDue:
         assert sorted(alice.titles(due="overdue")) == ["a minute ago", "long ago"]
         assert alice.titles(due="upcoming", completed="true") == []
 
-    @says("today those that are due on the user's calendar day of now, upcoming on a later one")
+    @says("today are those due on the user's current day, upcoming on a later one")
     def test_due_filters_compare_instants(self, alice: User) -> None:
         body(alice.patch("/profile", json={"time_zone": "Asia/Tokyo"}))
         for _ in range(2):
@@ -208,7 +206,7 @@ class TestDue:
                 alice.delete(f"/todos/{key}")
         assert found == {"today": ["first", "last"], "upcoming": ["next"]}
 
-    @says("so it does in sort=due_at")
+    @says("the same holds for sort=due_at")
     def test_sort_by_due_mixes_days_and_instants(self, alice: User) -> None:
         alice.create(title="noon", due_at="2026-03-01T12:00:00Z")
         alice.create(title="day", due_date="2026-03-01")

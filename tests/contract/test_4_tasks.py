@@ -23,7 +23,7 @@ def titles(user: User, **parameters: Any) -> list[str]:
     return [task["title"] for task in body(user.get("/tasks", params=parameters))]
 
 
-@says("/api/{user_id}/tasks is the same rows")
+@says("/api/{user_id}/tasks serves the same rows")
 def test_tasks_are_todos(alice: User) -> None:
     task = create(alice, title="as a task", description="d", priority="high", due_date="2026-03-01", tags=["a"])
     todo = alice.read(task["id"])
@@ -47,7 +47,7 @@ def test_task_has_only_its_own_fields(alice: User) -> None:
     assert response.headers["location"].endswith(f"/tasks/{task['id']}")
 
 
-@says("a bare array, newest first; all of them unless limit/offset are given; totals in X-Total-Count")
+@says("a bare array, newest first; all of them without limit/offset; totals in X-Total-Count")
 def test_task_list_is_an_array_with_total_header(alice: User) -> None:
     assert body(alice.get("/tasks")) == []
     made = [create(alice, title=f"{number:02}")["title"] for number in range(25)]
@@ -120,7 +120,7 @@ def test_invalid_task_parameters_are_refused(alice: User, name: str, value: str)
     assert mistakes(alice.get("/tasks", params={name: value})) == {name}
 
 
-@says("GET/PUT/PATCH/DELETE /tasks/{id}: 200, 204; PUT takes a partial body here")
+@says("GET/PUT/PATCH/DELETE /tasks/{id}: 200, 204; PUT accepts a partial body here")
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 def test_task_put_and_patch_may_be_partial(alice: User, method: str) -> None:
     task = create(alice, description="d", priority="high", due_date="2026-03-01")
@@ -148,7 +148,7 @@ def test_complete_task(alice: User) -> None:
     assert mistakes(alice.patch(path, json={"completed": "yes"})) == {"/completed"}
 
 
-@says("description ..1,000, due_date an ISO date or timestamp or null")
+@says("description 0..1,000, due_date an ISO date or timestamp or null")
 def test_task_field_limits(alice: User) -> None:
     assert create(alice, description="x" * 1000)["description"] == "x" * 1000
     assert mistakes(alice.post("/tasks", json={"title": "x", "description": "x" * 1001})) == {"/description"}
@@ -163,7 +163,10 @@ def test_task_field_limits(alice: User) -> None:
         assert mistakes(alice.post("/tasks", json={"title": "x", "due_date": wrong})) == {"/due_date"}
 
 
-@says("Auth, isolation, errors and limits as everywhere: the body of an error has the string detail")
+@says(
+    "Authentication, isolation, errors and limits are the same as everywhere: the body of an error "
+    "has the string detail"
+)
 def test_task_errors_and_limits(alice: User, bob: User) -> None:
     task = create(alice)
     assert problem(bob.get(f"/tasks/{task['id']}"), 404)["detail"]
@@ -172,7 +175,7 @@ def test_task_errors_and_limits(alice: User, bob: User) -> None:
     assert titles(bob) == []
 
 
-@says("One leniency: unknown body fields are ignored here")
+@says("One exception: unknown body fields are ignored here")
 def test_unchanged_task_can_be_sent_back(alice: User, bob: User) -> None:
     task = create(alice, description="d")
     sent = task | {"id": bob.id, "user_id": bob.id, "created_at": "x", "extra": {"a": 1}, "title": "new"}
@@ -183,9 +186,11 @@ def test_unchanged_task_can_be_sent_back(alice: User, bob: User) -> None:
     assert titles(bob) == []
 
 
-@says("What a task shows, its PUT takes, and PUT of it as it is changes nothing of the todo but updated_at and version")
-@says("A stored description that is longer than 1,000 may be sent back as it is; another one that long is 422")
-@says("a todo's none reads as medium, and stays none when medium is sent back")
+@says(
+    "PUT accepts every task as GET returns it, and such a PUT changes nothing of the todo except updated_at and version"
+)
+@says("A stored description of more than 1,000 characters can be sent back unchanged; any other of that length is 422")
+@says("a todo's none is shown as medium, and stays none when medium is sent back")
 def test_put_accepts_what_get_returned(alice: User) -> None:
     todo = alice.create(description="x" * 5000, priority="none", tags=["a"], due_at="2026-03-01T12:00:00Z")
     task = body(alice.get(f"/tasks/{todo['id']}"))
@@ -199,9 +204,9 @@ def test_put_accepts_what_get_returned(alice: User) -> None:
     assert mistakes(other) == {"/description"}
 
 
-@says("urgent is taken as high, and none as a todo's")
-@says('due_date: "" is taken as null, and a time without an offset as one in the profile\'s time zone')
-@says("tags: null is taken as none")
+@says("urgent is accepted as high, and none as a todo's")
+@says('due_date: "" is accepted as null, and a time without an offset as one in the profile\'s time zone')
+@says("tags: null is accepted as an empty array")
 def test_lenient_task_inputs_are_accepted(alice: User) -> None:
     body(alice.patch("/profile", json={"time_zone": "Asia/Kathmandu"}))
     task = create(alice, priority="urgent", due_date="2026-03-01T05:45", tags=["a"])

@@ -45,7 +45,10 @@ class TestSubtasks:
         assert body(alice.put(f"/todos/{other['id']}", json={"title": "other"}))["parent_id"] is None
         assert mistakes(alice.get("/todos", params={"parent_id": "x"})) == {"parent_id"}
 
-    @says("one of the user's own todos, not in the trash; no cycles; at most 5 levels, the top one included; else 422")
+    @says(
+        "one of the user's own todos, not in the trash; no cycles; at most 5 levels, including the top "
+        "one; otherwise 422"
+    )
     def test_invalid_parent_is_refused(self, alice: User, bob: User) -> None:
         todo, his, gone = alice.create(), bob.create(), alice.create()
         alice.delete(f"/todos/{gone['id']}")
@@ -80,7 +83,7 @@ class TestSubtasks:
                     steps.append(above[steps[-1]])
                     assert len(steps) <= len(ring), "a cycle"
 
-    @says("at most 5 levels, the top one included")
+    @says("at most 5 levels, including the top one")
     def test_subtask_depth_is_limited(self, alice: User) -> None:
         levels = chain(alice, 5)
         assert mistakes(alice.post("/todos", json={"title": "x", "parent_id": levels[-1]})) == {"/parent_id"}
@@ -91,7 +94,7 @@ class TestSubtasks:
         body(alice.patch(f"/todos/{tree[0]}", json={"parent_id": levels[2]}))
         assert alice.read(tree[1])["parent_id"] == tree[0]
 
-    @says("Subtasks have a list and a position of their own")
+    @says("Subtasks have their own list and position")
     def test_subtask_may_have_another_list(self, alice: User) -> None:
         home = body(alice.post("/lists", json={"name": "Home"}), 201)["id"]
         parent = alice.create(list_id=home)
@@ -102,9 +105,9 @@ class TestSubtasks:
 
 
 class TestTrash:
-    @says("DELETE /todos/{id}: 204; to the trash")
+    @says("DELETE /todos/{id}: 204; moves it to the trash")
     @says("deleted_at: timestamp or null: soft delete")
-    @says("The trash is seen by GET /todos?deleted=true alone")
+    @says("The trash is visible only by GET /todos?deleted=true")
     @says("deleted (false by default, true = the trash)")
     def test_deleted_todo_is_in_the_trash(self, alice: User, bob: User) -> None:
         todo = alice.create(title="gone", tags=["a"], description="needle")
@@ -121,7 +124,7 @@ class TestTrash:
         assert trash(bob) == []
         assert mistakes(alice.get("/todos", params={"deleted": "maybe"})) == {"deleted"}
 
-    @says("todos in it are 404 for everything but restore and DELETE …?permanent=true")
+    @says("todos in it are 404 for everything except restore and DELETE …?permanent=true")
     @pytest.mark.parametrize(
         ("method", "path", "sent"),
         [
@@ -144,7 +147,7 @@ class TestTrash:
         assert alice.page(deleted="true") == before
         problem(alice.get(f"/tasks/{todo['id']}"), 404)
 
-    @says("POST /todos/{id}/restore: 200 from the trash; 409 if it is not there")
+    @says("POST /todos/{id}/restore: 200 restored from the trash; 409 if it is not there")
     @says("restore of a todo that is not in the trash is 409, of one that does not exist 404")
     @pytest.mark.contract("2. Errors", "409 conflict")
     def test_restore_todo(self, alice: User, bob: User) -> None:
@@ -161,7 +164,7 @@ class TestTrash:
         for missing in (uuid4(), "x"):
             problem(alice.post(f"/todos/{missing}/restore"), 404)
 
-    @says("with ?permanent=true for good")
+    @says("with ?permanent=true deletes it permanently")
     def test_permanent_delete(self, alice: User, bob: User) -> None:
         todo, trashed = alice.create(), alice.create()
         alice.delete(f"/todos/{trashed['id']}")
@@ -177,7 +180,7 @@ class TestTrash:
         assert alice.page(deleted="true")["total"] == 1
 
     @says(
-        "DELETE moves all of its subtasks to the trash with it (?permanent=true removes them), and restore brings back"
+        "DELETE moves a todo to the trash with all of its subtasks (?permanent=true deletes them), and restore restores"
     )
     def test_delete_and_restore_a_subtree(self, alice: User) -> None:
         levels = chain(alice, 3)
@@ -194,7 +197,7 @@ class TestTrash:
         assert alice.page()["total"] == 0
         assert [title for title in trash(alice) if title != "early"] == []
 
-    @says("A todo whose parent is still in the trash, or by now too deep to have it, comes back without a parent")
+    @says("A todo whose parent is still in the trash, or which would now be too deep, is restored without a parent")
     def test_restore_without_its_parent(self, alice: User) -> None:
         parent, child, grandchild = chain(alice, 3)
         alice.delete(f"/todos/{parent}")
@@ -203,7 +206,7 @@ class TestTrash:
         assert alice.read(grandchild)["parent_id"] == child
         assert trash(alice) == ["level 0"]
 
-    @says("A todo whose parent is still in the trash, or by now too deep to have it, comes back without a parent")
+    @says("A todo whose parent is still in the trash, or which would now be too deep, is restored without a parent")
     def test_restore_below_a_parent_that_is_too_deep(self, alice: User) -> None:
         parent, child = chain(alice, 2)
         levels = chain(alice, 4)
@@ -212,7 +215,7 @@ class TestTrash:
         assert body(alice.post(f"/todos/{child}/restore"))["parent_id"] is None
         assert alice.read(parent)["parent_id"] == levels[-1]
 
-    @says("If-Match on PUT, PATCH, DELETE and the POST actions; stale gives 412 and changes nothing")
+    @says("If-Match on PUT, PATCH, DELETE and the POST actions; a stale ETag gives 412 and changes nothing")
     def test_restore_checks_if_match(self, alice: User) -> None:
         todo = alice.create()
         path = f"/todos/{todo['id']}"
@@ -225,9 +228,9 @@ class TestTrash:
 
 
 class TestPositions:
-    @says("position: string: ordering key inside its list")
-    @says("Positions are strings that are compared byte by byte; only their order means something")
-    @says("A new todo, and one that comes into another list, goes to the end of its list")
+    @says("position: string: ordering key within its list")
+    @says("Positions are strings that are compared byte by byte; only their order has a meaning")
+    @says("A new todo, and one that is moved to another list, comes last in its list")
     @says("title position completed")
     def test_new_todo_is_last(self, alice: User) -> None:
         home = body(alice.post("/lists", json={"name": "Home"}), 201)["id"]
@@ -244,9 +247,9 @@ class TestPositions:
         assert alice.titles(sort="position", list_id=home) == [*"yzx"]
         assert alice.titles(sort="position:desc", list_id=home) == [*"xzy"]
 
-    @says("before, after: id of another todo: takes that todo's list_id and parent_id, and a place next to it")
+    @says("before, after: id of another todo: gets that todo's list_id and parent_id, and a position next to it")
     @says("POST /todos/{id}/move: 200")
-    @says("moved with POST …/move (before/after another)")
+    @says("changed by POST …/move")
     def test_move_next_to_a_todo(self, alice: User) -> None:
         home = body(alice.post("/lists", json={"name": "Home"}), 201)["id"]
         parent = alice.create(title="parent")["id"]
@@ -276,8 +279,8 @@ class TestPositions:
         assert alice.titles(parent_id=parent, sort="position") == ["child", "moved"]
 
     @says("POST …/move takes an object with exactly one of three fields")
-    @says("What is named must be one of the user's own todos, outside the trash, not the moved one")
-    @says("else 422 with a pointer to the field")
+    @says("The named todo must be one of the user's own, not in the trash, not the moved one")
+    @says("otherwise 422 with a pointer to the field")
     @pytest.mark.parametrize("field", ["before", "after", "into"])
     def test_invalid_moves_are_refused(self, alice: User, bob: User, field: str) -> None:
         moved, other, his, gone = alice.create()["id"], alice.create()["id"], bob.create()["id"], alice.create()["id"]
@@ -293,7 +296,7 @@ class TestPositions:
         problem(alice.post(f"/todos/{moved}/move", json={field: other}, headers={"If-Match": '"9"'}), 412)
         assert alice.page() == before
 
-    @says("so that positions stay short; their order stays")
+    @says("so that positions stay short; their order does not change")
     def test_positions_stay_short_after_many_moves(self, alice: User) -> None:
         keys = [alice.create(title=title)["id"] for title in "abcd"]
         for number in range(120):
@@ -302,7 +305,7 @@ class TestPositions:
         assert [todo["title"] for todo in page] == [*"adcb"]
         assert max(len(todo["position"]) for todo in page) < 100
 
-    @says("Other todos of the list may get new positions")
+    @says("Other todos of the list can get new positions")
     def test_concurrent_moves_keep_one_order(self, alice: User) -> None:
         keys = [alice.create()["id"] for _ in range(8)]
         calls = [partial(alice.post, f"/todos/{key}/move", json={"before": keys[0]}) for key in keys[1:] * 2]

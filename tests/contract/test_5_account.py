@@ -1,4 +1,4 @@
-"""5. The rest: everything of a user, out and away; and administrators."""
+"""5. Other resources: everything of a user, out and away; and administrators."""
 
 import json
 import secrets
@@ -11,7 +11,7 @@ import pytest
 from .api import User, body, mistakes, problem, section
 
 pytestmark = pytest.mark.full
-says = section("5. The rest")
+says = section("5. Other resources")
 FORBIDDEN = "Forbidden: not authorized to access this resource"
 PATIENCE_SECONDS = 60
 
@@ -79,7 +79,7 @@ class TestExport:
 
 
 class TestAccount:
-    @says("/account: DELETE: 204; erases everything of the user, at once and for good")
+    @says("/account: DELETE: 204; erases everything of the user, immediately and permanently")
     def test_erased_account_has_no_data(self, alice: User, bob: User) -> None:
         key = {"Idempotency-Key": secrets.token_hex(8)}
         body(alice.post("/todos", json={"title": "once"}, headers=key), 201)
@@ -153,7 +153,7 @@ class TestAdmin:
 
     @says("/admin/users/{id}/deactivate, …/reactivate: POST: 200 the user; safe to repeat")
     @says("deactivated filters")
-    @pytest.mark.contract("1. Who is asking", "Deactivated users: 403")
+    @pytest.mark.contract("1. Authentication and authorization", "Deactivated users: 403")
     def test_deactivated_user_is_403_until_reactivated(self, admin: User, alice: User) -> None:
         todo = alice.create()
 
@@ -173,16 +173,14 @@ class TestAdmin:
         assert alice.page()["items"] == [todo]
         assert not listed("true")
 
-    @says("404 for an unknown one; 409 for oneself")
+    @says("404 for an unknown one; 409 for the caller's own")
     @pytest.mark.parametrize("verb", ["deactivate", "reactivate"])
     def test_unknown_users_are_404(self, admin: User, verb: str) -> None:
         problem(admin.post(f"/admin/users/nobody-{secrets.token_hex(10)}/{verb}"), 404)
         problem(admin.post(f"/admin/users/{admin.id}/{verb}"), 409)
         admin.create()
 
-    @says(
-        "/admin/counts: GET: 200 numbers of all users together (users, active_users, todos, …), nothing of a single one"
-    )
+    @says("/admin/counts: GET: 200 totals of all users (users, active_users, todos, …), nothing about a single user")
     def test_admin_counts(self, admin: User, alice: User) -> None:
         alice.create()
         response = admin.get("/admin/counts")
@@ -193,8 +191,8 @@ class TestAdmin:
         assert counts["todos"] >= 1
         assert alice.id not in response.text
 
-    @says("What an administrator can see of another user is their row in /admin/users and nothing else")
-    @says("no role opens another's path")
+    @says("Of another user, an administrator sees the row in /admin/users and nothing else")
+    @says("no role gives access to another user's path")
     def test_no_role_opens_another_users_path(self, admin: User, alice: User) -> None:
         todo = alice.create()
         paths = ("/todos", f"/todos/{todo['id']}", "/profile", "/preferences", "/lists", "/tags", "/tasks", "/export")

@@ -1,4 +1,4 @@
-"""5. The rest: lists, and the tags in use."""
+"""5. Other resources: lists, and the tags in use."""
 
 from functools import partial
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 from .api import User, at_once, body, json_object, mistakes, problem, section
 
 pytestmark = pytest.mark.full
-says = section("5. The rest")
+says = section("5. Other resources")
 of_todos = section("4. Todos /api/{user_id}/todos")
 
 COLORS = ["#000000", "#ff8800", "#abcdef", None]
@@ -72,7 +72,7 @@ class TestCrud:
             for wrong in ("", " ", "x" * 101, None, 1):
                 assert mistakes(alice.request(method, target, json={"name": wrong})) == {"/name"}
 
-    @says("unique for the user (409), compared without case")
+    @says("unique for the user (409), case-insensitive")
     @pytest.mark.contract("2. Errors", "409 conflict")
     def test_list_name_is_unique_without_case(self, alice: User, bob: User) -> None:
         create(alice, "Home")
@@ -110,7 +110,7 @@ class TestCrud:
 
 
 class TestOrder:
-    @says("sorted by position unless asked otherwise (position name created_at updated_at)")
+    @says("sorted by position by default (position name created_at updated_at)")
     def test_list_sorts(self, alice: User) -> None:
         made = [create(alice, name) for name in ("b", "c", "a")]
         body(alice.patch(f"/lists/{made[0]['id']}", json={"color": "#000000"}))
@@ -166,7 +166,7 @@ class TestOrder:
 
 
 class TestTodosInLists:
-    @of_todos("list_id: uuid or null: one of the user's own lists, else 422")
+    @of_todos("list_id: uuid or null: one of the user's own lists, otherwise 422")
     @of_todos("list_id, parent_id")
     def test_todo_is_in_a_list(self, alice: User, bob: User) -> None:
         home, his = create(alice, "Home")["id"], create(bob, "His")["id"]
@@ -184,7 +184,7 @@ class TestTodosInLists:
         assert alice.read(todo["id"]) == todo
         assert body(alice.patch(f"/todos/{todo['id']}", json={"list_id": None}))["list_id"] is None
 
-    @says("deleting a list leaves its todos without one")
+    @says("deleting a list leaves its todos without a list")
     def test_todos_outlive_their_list(self, alice: User) -> None:
         home = create(alice, "Home")["id"]
         todo, trashed = alice.create(list_id=home, title="stays"), alice.create(list_id=home)
@@ -194,7 +194,7 @@ class TestTodosInLists:
         assert (left["title"], left["list_id"]) == ("stays", None)
         assert body(alice.post(f"/todos/{trashed['id']}/restore"))["list_id"] is None
 
-    @says("default_list_id (one of the user's own lists, else 422, or null)")
+    @says("default_list_id (one of the user's own lists, otherwise 422, or null)")
     def test_new_todos_go_to_the_default_list(self, alice: User, bob: User) -> None:
         home, his = create(alice, "Home")["id"], create(bob, "His")["id"]
         assert body(alice.patch("/preferences", json={"default_list_id": home}))["default_list_id"] == home

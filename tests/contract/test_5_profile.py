@@ -1,4 +1,4 @@
-"""5. The rest: the user's own profile and preferences."""
+"""5. Other resources: the user's own profile and preferences."""
 
 import secrets
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from .api import Api, User, body, mistakes, problem, section
 
 pytestmark = pytest.mark.full
-says = section("5. The rest")
+says = section("5. Other resources")
 
 PROFILE = {"id", "email", "name", "image", "bio", "time_zone", "created_at", "updated_at"}
 NOTIFICATIONS = dict.fromkeys(("email", "push", "due_reminders", "daily_summary"), False)
@@ -24,7 +24,8 @@ PREFERENCES: dict[str, Any] = {
 
 class TestProfile:
     @says(
-        "/profile: GET, PUT, PATCH: the user's own row: id, email, name, image from the token's claims at first sight"
+        "/profile: GET, PUT, PATCH: the user's own row: id, email, name, image from the claims of the "
+        "user's first token"
     )
     def test_profile_starts_with_the_claims_of_the_token(self, api: Api) -> None:
         user_id = f"claims-{secrets.token_hex(10)}"
@@ -42,7 +43,7 @@ class TestProfile:
         profile = body(alice.get("/profile"))
         assert profile.items() >= {"id": alice.id, "bio": None, "time_zone": "UTC"}.items()
 
-    @says("editable name (1..200 or null), bio (..2,000 or null), time_zone (IANA, default UTC)")
+    @says("editable name (1..200 or null), bio (0..2,000 or null), time_zone (IANA, default UTC)")
     @pytest.mark.parametrize("method", ["PUT", "PATCH"])
     def test_valid_profile_values(self, alice: User, method: str) -> None:
         for change in (
@@ -57,7 +58,7 @@ class TestProfile:
             assert body(alice.request(method, "/profile", json=change)).items() >= change.items()
             assert body(alice.get("/profile")).items() >= change.items()
 
-    @says("editable name (1..200 or null), bio (..2,000 or null), time_zone (IANA, default UTC)")
+    @says("editable name (1..200 or null), bio (0..2,000 or null), time_zone (IANA, default UTC)")
     @pytest.mark.parametrize("method", ["PUT", "PATCH"])
     @pytest.mark.parametrize(
         ("field", "values"),
@@ -74,7 +75,7 @@ class TestProfile:
             assert mistakes(alice.request(method, "/profile", json={field: value})) == {f"/{field}"}, value
         assert body(alice.get("/profile")) == before
 
-    @says("PUT takes a whole profile or whole preferences, PATCH a merge patch")
+    @says("PUT takes a complete profile or complete preferences, PATCH a merge patch")
     def test_put_replaces_and_patch_merges_the_profile(self, alice: User) -> None:
         body(alice.put("/profile", json={"name": "Alice", "bio": "b", "time_zone": "Asia/Tokyo"}))
         changed = body(alice.patch("/profile", json={"bio": None}))
@@ -114,7 +115,7 @@ class TestPreferences:
                 assert body(alice.get("/preferences"))[name] == value
 
     @says("theme (system light dark), language (BCP 47, default en), week_start (monday sunday saturday)")
-    @says("(email push due_reminders daily_summary, each false unless set")
+    @says("(email push due_reminders daily_summary, each false by default")
     @pytest.mark.parametrize("method", ["PUT", "PATCH"])
     @pytest.mark.parametrize(
         ("field", "values"),
@@ -137,7 +138,7 @@ class TestPreferences:
         assert body(alice.get("/preferences")).items() >= PREFERENCES.items()
 
     @says("PATCH merges it")
-    @says("PUT takes a whole profile or whole preferences, PATCH a merge patch")
+    @says("PUT takes a complete profile or complete preferences, PATCH a merge patch")
     def test_put_replaces_and_patch_merges_preferences(self, alice: User) -> None:
         body(alice.patch("/preferences", json={"theme": "dark", "notifications": {"email": True}}))
         found = body(alice.patch("/preferences", json={"notifications": {"push": True}}))
@@ -170,10 +171,8 @@ def test_time_zone_aliases_are_canonicalized(alice: User) -> None:
     assert body(alice.get("/todos", params={"due": "today"}))["items"] == []
 
 
-@pytest.mark.contract(
-    "4. Todos /api/{user_id}/todos", "a created todo that does not name its list_id or priority takes default_list_id"
-)
-@pytest.mark.contract("4. Todos /api/{user_id}/todos", "What is sent counts, null and none included")
+@pytest.mark.contract("4. Todos /api/{user_id}/todos", "a new todo without list_id or priority gets default_list_id")
+@pytest.mark.contract("4. Todos /api/{user_id}/todos", "Sent values have priority, including null and none")
 def test_preferences_set_defaults_of_new_todos(alice: User) -> None:
     home = body(alice.post("/lists", json={"name": "Home"}), 201)["id"]
     body(alice.patch("/preferences", json={"default_list_id": home, "default_priority": "low"}))

@@ -1,4 +1,4 @@
-"""5. The rest: what the server says of itself, and the methods that come with GET; 6: what every answer has."""
+"""5. Other resources: what the server says of itself, and the methods that come with GET; 6: what every answer has."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,13 +11,13 @@ from .api import Api, User, at_once, body, json_object, problem, section
 from .routes import ADMIN, CORE, FULL
 
 pytestmark = pytest.mark.full
-says = section("5. The rest")
+says = section("5. Other resources")
 defaults = section("6. Defaults that a deployment can set")
 
 READ = ("/todos", "/todos?limit=1", "/tasks", "/nothing")
 
 
-@says("A user is known from the first valid token on: no sign-up call, the row is made then (atomically: a hundred")
+@says("The first valid token of a user creates the user's row, without a sign-up call (atomically: a hundred")
 def test_hundred_concurrent_first_requests_succeed(alice: User) -> None:
     answers = at_once([partial(alice.post, "/todos", json={"title": "first"})] * 100)
     assert {response.status_code for response in answers} == {201}
@@ -38,7 +38,7 @@ def test_head_equals_get_without_body(alice: User) -> None:
     assert alice.http.head(alice.at("/todos")).status_code == 401
 
 
-@says("OPTIONS and 405 carry Allow")
+@says("OPTIONS and 405 have Allow")
 def test_options_names_the_methods(alice: User) -> None:
     todo = alice.create()
     for path, methods in (
@@ -55,9 +55,12 @@ def test_options_names_the_methods(alice: User) -> None:
 
 
 @pytest.mark.contract(
-    "1. Who is asking", "a deployment may open named operational paths by a setting that is empty unless set"
+    "1. Authentication and authorization",
+    "a deployment can open named operational paths by a setting that is empty by default",
 )
-@says("Two have no user in their path, and no user data in their answers: GET /api/health (200, or 503, with the state")
+@says(
+    "Two have no user in their path, and no user data in their responses: GET /api/health (200, or 503, with the state"
+)
 def test_health_needs_a_token(api: Api, alice: User) -> None:
     response = alice.get("/api/health")
     found = body(response)
@@ -86,7 +89,7 @@ def test_openapi_lists_every_route(document: dict[str, Any]) -> None:
     assert wanted - listed == set()
 
 
-@says("behind the JWT, or opened by the setting")
+@says("protected by the JWT, or opened by the setting")
 def test_openapi_needs_a_token(api: Api) -> None:
     for path in ("/api/schema/openapi.json", "/api/schema"):
         response = api.http.get(path)
@@ -111,7 +114,7 @@ def test_rate_limit_is_429_with_retry_after(alice: User, bob: User) -> None:
 
 
 @defaults(
-    "Every answer: HSTS in production, X-Content-Type-Options: nosniff, Content-Security-Policy: default-src 'none'"
+    "Every response: HSTS in production, X-Content-Type-Options: nosniff, Content-Security-Policy: default-src 'none'"
 )
 def test_every_response_status_is_documented(alice: User, bob: User) -> None:
     """`api.hold_to_the_headers` holds each of them to it, as it does every answer that any test gets."""

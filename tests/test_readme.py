@@ -62,7 +62,7 @@ def test_readme_names_every_command() -> None:
 
 
 def test_readme_tree_exists() -> None:
-    tree = re.search(r"## The tree\n\n```\n(.*?)```", README, re.DOTALL)
+    tree = re.search(r"## Project structure\n\n```\n(.*?)```", README, re.DOTALL)
     assert tree
     for line in tree[1].splitlines():
         assert (PROJECT / line.split()[0]).exists(), line

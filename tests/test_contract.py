@@ -51,6 +51,7 @@ ELSEWHERE = {
     "So does a chunked body with far more framing": "tests/test_connections.py",
     "If the response is sent before the body was received": "tests/test_connections.py",
     "a longer body closes the connection": "tests/test_connections.py",
+    "Responses with 429 to one user or address": "tests/lib/middleware/test_refusal_pace.py",
     "While three quarters of the connections": "tests/test_connections.py",
     "One user cannot block another.": "tests/test_fairness.py",
     "A user has a limited number of requests in progress at a time": "tests/lib/middleware/test_user_share.py",

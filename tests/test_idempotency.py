@@ -151,7 +151,7 @@ class TestGuards:
     async def test_replay_runs_no_handler(self, alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         sent: dict[str, Any] = {"json": {"title": "once"}, "headers": keyed()}
         first = await alice.post(alice.todos(), **sent)
-        monkeypatch.setattr(TodoService, "create", None)
+        monkeypatch.setattr(TodoService, "insert", None)
         assert (await alice.post(alice.todos(), **sent)).content == first.content
 
 

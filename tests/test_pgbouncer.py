@@ -18,7 +18,7 @@ from sqlalchemy import URL, func, insert, make_url, select, text
 
 from app.db.config import Database, ordinary_url
 from app.db.migrate import migrate
-from app.lib.persistence import scope_guard as tripwire
+from app.lib.persistence import scope_guard
 from app.lib.settings import Settings
 from app.main import create_app
 from tests.asgi import asgi_transport
@@ -153,12 +153,12 @@ async def test_timeouts_apply_to_each_pgbouncer_transaction(pooled_app: Litestar
 async def test_users_on_pgbouncer_connections_stay_apart(
     pooled_app: Litestar, monkeypatch: pytest.MonkeyPatch, rls: bool
 ) -> None:
-    """Without the tripwire, and with raw SQL: what is left is PostgreSQL, told by each transaction whose it is."""
+    """Without the scope guard and with raw SQL, only row-level security remains; each transaction names its user."""
     database: Database = pooled_app.state.database
     names = [f"user-{secrets.token_hex(8)}" for _ in range(4)]
     for name in names:
         await database.session(name).write(insert(users).values(id=name), {})
-    monkeypatch.setattr(tripwire, "_need", lambda *_: frozenset())
+    monkeypatch.setattr(scope_guard, "_analyse", lambda *_: frozenset())
     everybody = text("SELECT id FROM app.users WHERE id = ANY (:names)").bindparams(names=names)
 
     async def seen(name: str) -> list[str]:

@@ -439,7 +439,7 @@ class TestExport:
 
 def exports() -> int:
     """Count the exports that are under way in this process."""
-    return sum("Streamed._send" in repr(task.get_coro()) for task in asyncio.all_tasks())
+    return sum("_expire_when_left" in repr(task.get_coro()) for task in asyncio.all_tasks())
 
 
 class TestStop:

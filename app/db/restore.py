@@ -64,8 +64,10 @@ class Archive:
         self._check_rules()  # of what no constraint has refused
         if mark is not None:
             users = users_table()
+            # An import changes no row's `updated_at`, which an UPDATE would otherwise set.
             kept = func.coalesce(users.c.deactivated_at, mark)
-            await connection.execute(update(users).where(users.c.id == self.profile.id).values(deactivated_at=kept))
+            row = {"deactivated_at": kept, "updated_at": users.c.updated_at}
+            await connection.execute(update(users).where(users.c.id == self.profile.id).values(row))
         return count
 
     async def _make_way(self, connection: AsyncConnection) -> datetime | None:

@@ -183,7 +183,7 @@ class TestCrash:
         async def fails(self: Any, item_id: UUID) -> Never:
             raise error
 
-        monkeypatch.setattr(TodoService, "get", fails)
+        monkeypatch.setattr(TodoService, "fetch", fails)
 
     @pytest.mark.parametrize(
         "error",
@@ -224,7 +224,7 @@ class TestCrash:
         async def fails(self: Any, item_id: UUID) -> None:
             await self.session.read(text("SELECT * FROM missing WHERE secret = :x"), {"x": "hunter2"})
 
-        monkeypatch.setattr(TodoService, "get", fails)
+        monkeypatch.setattr(TodoService, "fetch", fails)
         response = await alice.get(alice.todos(uuid4()))
         assert_problem(response, 500)
         for word in ("missing", "SELECT", "hunter2", "42P01"):
